@@ -1,0 +1,65 @@
+"""The boundary between our code and the host's: a bug of ours is logged here and goes no further.
+
+    with guarded("reading the request"):
+        ...our own work...
+
+Only `Exception` is held back: a cancellation, `KeyboardInterrupt` and `SystemExit` belong to the host. What fails again
+and again is logged once a minute a place, so that a fault can't fill the host's disk. In `strict` mode (the test
+fixtures turn it on) everything is raised, so that bugs surface.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["guarded", "set_strict"]
+
+_QUIET_SECONDS = 60.0
+_logger = logging.getLogger("tldr_observability")
+_last_logged: dict[str, float] = {}
+_strict = False
+
+
+def set_strict(strict: bool) -> bool:
+    """Raise what `guarded` would log (for tests); returns the mode that held before."""
+    global _strict  # noqa: PLW0603 - one process-wide switch, for tests
+    before, _strict = _strict, strict
+    return before
+
+
+class guarded:  # noqa: N801 - reads as a statement: `with guarded("..."):`
+    """Holds back any `Exception` of the block and logs it with the name of the place.
+
+    Args:
+        place: what the block does, bounded by the code base ("starting a span"): it is the key of the log's rate limit.
+    """
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        """Swallow and log an `Exception`; let everything else through."""
+        if error is None or not isinstance(error, Exception) or _strict:
+            return False
+        now = time.monotonic()
+        if now - _last_logged.get(self.place, -_QUIET_SECONDS) >= _QUIET_SECONDS:
+            _last_logged[self.place] = now
+            _log(self.place, error)
+        return True
+
+
+def _log(place: str, error: Exception) -> None:
+    try:
+        _logger.error("tldr-observability failed while %s; your code is not affected.", place, exc_info=error)
+    except Exception:  # noqa: BLE001, S110 - the host's log handlers may fail too, and there is nowhere left to say so
+        pass

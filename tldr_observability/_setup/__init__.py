@@ -1,0 +1,112 @@
+"""`setup()`: where the parts of the runtime are put together, once a process."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import tldr_observability
+from tldr_observability import _record
+from tldr_observability._setup.observability import Observability, Status
+from tldr_observability.errors import ConfigurationError
+from tldr_observability.settings import ObservabilitySettings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Observability", "Status", "reset", "setup"]
+
+_lock = threading.RLock()
+_current: Observability | None = None
+
+
+def setup(settings: ObservabilitySettings | None = None, *, app: Any = None, **overrides: Any) -> Observability:
+    """Turn on observability for this process: tracing, metrics and logs, exported as the `LOGFIRE_*` variables say.
+
+    Calling it again is fine: the same things are a no-op and a new `app` is added.
+
+    Args:
+        settings: settings made beforehand; by default they are read from the environment.
+        app: a FastAPI or Starlette application to observe.
+        overrides: single settings by name, which win over `settings` and the environment: `sample_rate=0.1`.
+
+    Returns:
+        The handle to flush, shut down and report.
+
+    Raises:
+        ConfigurationError: a bad setting (all of them are listed), or settings other than those in force.
+        MissingExtraError: something was asked for whose library is not installed.
+    """
+    global _current  # noqa: PLW0603 - one set-up a process
+    with _lock:
+        if _current is None:
+            _current = _start(_settings(settings, overrides))
+        else:
+            _refuse_changes(_current.settings, settings, overrides)
+        if app is not None:
+            _observe_app(_current, app)
+        return _current
+
+
+def reset() -> None:
+    """Undo `setup()`, for tests: shut down without waiting for delivery, and forget everything."""
+    global _current  # noqa: PLW0603
+    with _lock:
+        if _current is not None:
+            _current.shutdown(timeout=0.2)
+        _current = None
+        _record.reset()
+
+
+def _settings(settings: ObservabilitySettings | None, overrides: Mapping[str, Any]) -> ObservabilitySettings:
+    if settings is None or overrides:
+        given = settings.model_dump(include=settings.model_fields_set) if settings else {}
+        return load({**given, **overrides})
+    return settings
+
+
+def _refuse_changes(
+    current: ObservabilitySettings, settings: ObservabilitySettings | None, overrides: Mapping[str, Any]
+) -> None:
+    if settings is None and not overrides:
+        return
+    wanted = _settings(settings, overrides)
+    names = ObservabilitySettings.model_fields if settings is not None else overrides
+    problems = [
+        f"{name}: setup() ran before with {getattr(current, name)!r}, now it is given {getattr(wanted, name)!r}"
+        for name in names
+        if getattr(current, name) != getattr(wanted, name)
+    ]
+    if problems:
+        raise ConfigurationError(*problems)
+
+
+def _start(settings: ObservabilitySettings) -> Observability:
+    record = _record.record
+    if not settings.enabled:
+        record.enabled, record.settings = False, settings
+        observability = Observability(settings, None)
+        observability.note(Status("everything", on=False, detail="LOGFIRE_ENABLED is false"))
+        return observability
+    from tldr_observability._setup.pipeline import Pipeline  # loads logfire and the SDK, which a disabled service spares
+
+    pipeline = Pipeline(settings, tldr_observability.__version__)
+    observability = Observability(settings, pipeline)
+    record.enabled, record.settings, record.slow_threshold = True, settings, settings.slow_threshold
+    record.flush = lambda timeout: pipeline.exit_flush() if timeout is None else pipeline.flush(timeout)
+    return observability
+
+
+def _observe_app(observability: Observability, app: Any) -> None:
+    from tldr_observability.integrations.fastapi import instrument
+
+    settings = observability.settings
+    if not settings.enabled:
+        return
+    from tldr_observability._setup.providers import claim_fastapi
+
+    contrib = settings.fastapi_instrumentation == "contrib"
+    instrument(app, contrib=contrib, excluded_paths=settings.excluded_paths)
+    claim_fastapi()
+    who = "opentelemetry-instrumentation-fastapi, joined by our middleware" if contrib else "our middleware"
+    observability.note(Status("fastapi", on=True, detail=f"server spans by {who}"))

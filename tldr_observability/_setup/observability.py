@@ -1,0 +1,62 @@
+"""The handle that `setup()` returns: flush, shut down, and say what is on, off and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tldr_observability._setup.pipeline import Pipeline
+    from tldr_observability.settings import ObservabilitySettings
+
+__all__ = ["Observability", "Status"]
+
+
+class Status(NamedTuple):
+    """One part of the set-up and how it stands."""
+
+    part: str
+    """What: `export`, `metrics`, `fastapi`, ..."""
+    on: bool
+    """Whether it works."""
+    detail: str
+    """Why, in a sentence for people; where it is off, with what to type to turn it on."""
+
+
+class Observability:
+    """The running observability of this process. Made by `setup()`."""
+
+    def __init__(self, settings: ObservabilitySettings, pipeline: Pipeline | None) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._parts: dict[str, Status] = {}
+
+    @property
+    def settings(self) -> ObservabilitySettings:
+        """The settings in force."""
+        return self._settings
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Send everything recorded so far.
+
+        Args:
+            timeout: the most that it may take, in seconds; by default `shutdown_timeout`.
+
+        Returns:
+            Whether all of it has reached the backend. True when there is nothing to send to.
+        """
+        return self._pipeline.flush(self._seconds(timeout)) if self._pipeline else True
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Send everything and stop exporting; what is recorded afterwards is dropped. Arguments and answer as `flush`."""
+        return self._pipeline.shutdown(self._seconds(timeout)) if self._pipeline else True
+
+    def report(self) -> list[Status]:
+        """What is on, off and why."""
+        return [*(self._pipeline.report() if self._pipeline else ()), *self._parts.values()]
+
+    def note(self, status: Status) -> None:
+        """Add a part to the report, or replace it."""
+        self._parts[status.part] = status
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._settings.shutdown_timeout if timeout is None else timeout

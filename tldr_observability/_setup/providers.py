@@ -1,0 +1,147 @@
+"""OpenTelemetry's process-wide providers: whether the program has some already, and ours where it has none.
+
+The only module of the runtime that imports `logfire`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import logfire
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider, UpDownCounter
+from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.trace import TracerProvider
+
+from tldr_observability import semconv
+from tldr_observability.export.destination import OTLP_ENDPOINT_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from opentelemetry.sdk._logs import LogRecordProcessor
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    from tldr_observability.settings import ObservabilitySettings
+
+__all__ = ["Host", "claim_fastapi", "configure", "find_host", "flush_logfire", "join", "logfire_url", "renew_metrics"]
+
+_VIEWS = (
+    # opentelemetry-instrumentation-asgi reports the host header and the peer here, which an attacker can choose.
+    View(
+        instrument_type=UpDownCounter,
+        instrument_name="http.server.active_requests",
+        attribute_keys={"url.scheme", "http.scheme", "http.flavor", "http.method", "http.request.method"},
+    ),
+)
+
+_ours: TracerProvider | None = None
+
+
+class Host(Enum):
+    """Who had set up the process-wide providers when `setup()` ran."""
+
+    NOBODY = "nobody"
+    LOGFIRE_SENDING = "logfire.configure(), which sends"
+    LOGFIRE_SILENT = "logfire.configure(), which does not send"
+    OPENTELEMETRY = "an OpenTelemetry SDK TracerProvider"
+
+
+def find_host() -> Host:
+    """Look at the global tracer provider; providers of an earlier `setup()` count as nobody's."""
+    provider: Any = trace.get_tracer_provider()
+    if type(provider).__module__.startswith("logfire."):
+        if provider.provider is _ours:
+            return Host.NOBODY
+        return Host.LOGFIRE_SENDING if logfire.DEFAULT_LOGFIRE_INSTANCE.config.send_to_logfire else Host.LOGFIRE_SILENT
+    return Host.OPENTELEMETRY if isinstance(provider, TracerProvider) else Host.NOBODY
+
+
+def configure(
+    settings: ObservabilitySettings,
+    *,
+    span_processors: Sequence[SpanProcessor],
+    log_processors: Sequence[LogRecordProcessor],
+    metric_readers: Sequence[MetricReader],
+) -> None:
+    """Run `logfire.configure()` so that everything recorded goes to the given processors and readers, and nowhere else."""
+    global _ours  # noqa: PLW0603 - tells our providers from those of the program
+    given = settings.model_fields_set
+    with _hidden(OTLP_ENDPOINT_VARIABLES):
+        logfire.configure(
+            send_to_logfire=False,
+            service_name=settings.service_name or settings.project_name,
+            service_version=settings.service_version,
+            environment=settings.environment if "environment" in given else None,
+            resource_attributes={"service.namespace": settings.project_name} if settings.project_name else None,
+            console=None if settings.console_enabled else False,
+            additional_span_processors=span_processors,
+            metrics=logfire.MetricsOptions(additional_readers=metric_readers, views=_VIEWS),
+            scrubbing=logfire.ScrubbingOptions(callback=_keep_our_keys),
+            sampling=logfire.SamplingOptions(head=settings.sample_rate),
+            min_level=settings.log_level,
+            # Baggage comes from whoever sends a request: it is nobody's identity and no attribute.
+            add_baggage_to_attributes=False,
+            distributed_tracing=None if "LOGFIRE_DISTRIBUTED_TRACING" in os.environ else True,
+            advanced=logfire.AdvancedOptions(log_record_processors=log_processors),
+        )
+    _ours = trace.get_tracer_provider().provider  # type: ignore[attr-defined]  # logfire's proxy
+
+
+def join(span_processors: Sequence[SpanProcessor], log_processors: Sequence[LogRecordProcessor]) -> list[str]:
+    """Add processors to the providers that the program has set up; returns what could not be joined."""
+    traces: Any = trace.get_tracer_provider()
+    for processor in span_processors:
+        traces.add_span_processor(processor)
+    logs: Any = _logs.get_logger_provider()
+    try:
+        for log_processor in log_processors:
+            logs.add_log_record_processor(log_processor)
+    except AttributeError:
+        return ["log records", "metrics"]
+    # OpenTelemetry takes readers only when a meter provider is made.
+    return ["metrics"]
+
+
+def renew_metrics(readers: Sequence[MetricReader]) -> None:
+    """Replace our meter provider by a fresh one: a forked child must not report what its parent has counted.
+
+    Instruments that were made before follow to the new provider, and their counts start at nothing.
+    """
+    proxy: Any = metrics.get_meter_provider()
+    if hasattr(proxy, "set_meter_provider") and _ours is not None:
+        proxy.set_meter_provider(MeterProvider(metric_readers=readers, resource=_ours.resource, views=_VIEWS))
+
+
+def claim_fastapi() -> None:
+    """Keep FastAPI's native telemetry from making a server span beside the middleware's."""
+    logfire.suppress_scopes("fastapi")
+
+
+def logfire_url(token: str) -> str:
+    """The address of the Logfire region that a write token names."""
+    return logfire.AdvancedOptions().generate_base_url(token)
+
+
+def flush_logfire(timeout: float) -> bool:
+    """Flush the pipeline of a program that configures Logfire itself."""
+    return logfire.force_flush(int(timeout * 1000))
+
+
+def _keep_our_keys(match: logfire.ScrubMatch) -> Any:
+    # "tldr.api_key.id" holds the id of a key, yet looks like a key to Logfire's patterns.
+    return match.value if match.path[-1] == semconv.TLDR_API_KEY_ID else None
+
+
+@contextmanager
+def _hidden(variables: Sequence[str]) -> Iterator[None]:
+    """Hide variables for a moment: for each OTLP endpoint Logfire would add an exporter beside ours."""
+    kept = {name: os.environ.pop(name) for name in variables if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

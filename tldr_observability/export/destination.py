@@ -1,0 +1,104 @@
+"""Where telemetry goes: the URLs of one backend and the headers it wants."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from tldr_observability.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["OTLP_ENDPOINT_VARIABLES", "SIGNALS", "Destination"]
+
+SIGNALS = ("traces", "logs", "metrics")
+
+OTLP_ENDPOINT_VARIABLES = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    *(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT" for signal in SIGNALS),
+)
+"""OpenTelemetry's variables that name an OTLP backend of one's own."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """One backend that takes OTLP/HTTP with protobuf bodies."""
+
+    name: str
+    """How messages and metrics call it."""
+    urls: Mapping[str, str]
+    """The address for each of the signals `traces`, `logs` and `metrics` that it takes."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Sent with every request; they hold the token and are never shown."""
+    delta: bool = True
+    """Counters and histograms are sent as what was added since the last export (Logfire's way), not since the start."""
+    token_variable: str = ""
+    """The variable to check when the backend refuses the credentials."""
+
+    @classmethod
+    def logfire(cls, base_url: str, token: str) -> Destination:
+        """A Logfire project, or a backend that speaks like Logfire."""
+        host = urlsplit(base_url).netloc
+        return cls(
+            name=host,
+            urls={signal: f"{base_url.rstrip('/')}/v1/{signal}" for signal in SIGNALS},
+            headers={"Authorization": token},
+            token_variable="LOGFIRE_TOKEN",  # noqa: S106 - the variable's name
+        )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Destination | None:
+        """The backend that OpenTelemetry's `OTEL_EXPORTER_OTLP_*` variables name, or None when they name none.
+
+        Raises:
+            ConfigurationError: an endpoint is not an http(s) URL, or a protocol is asked for that is not http/protobuf.
+        """
+        environ = os.environ if environ is None else environ
+        base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+        urls: dict[str, str] = {}
+        problems: list[str] = []
+        for signal in SIGNALS:
+            if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip().lower() not in ("otlp", ""):
+                continue
+            variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
+            url = environ.get(variable) or (f"{base}/v1/{signal}" if base else "")
+            if not url:
+                continue
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                problems.append(f"{variable if environ.get(variable) else 'OTEL_EXPORTER_OTLP_ENDPOINT'}: "
+                                f"expected http(s)://host[:port], got {url!r}")  # fmt: skip
+            urls[signal] = url
+        protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
+        if urls and protocol not in ("", "http/protobuf"):
+            problems.append(f"OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf, got {protocol!r}")
+        if problems:
+            raise ConfigurationError(*dict.fromkeys(problems))
+        if not urls:
+            return None
+        temporality = environ.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "").strip().lower()
+        return cls(
+            name=urlsplit(next(iter(urls.values()))).netloc,
+            urls=urls,
+            headers=_parse_headers(environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")),
+            delta=temporality == "delta",
+            token_variable="OTEL_EXPORTER_OTLP_HEADERS",  # noqa: S106 - the variable's name
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the backend runs on this machine."""
+        host = urlsplit(next(iter(self.urls.values()))).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
+
+
+def _parse_headers(text: str) -> dict[str, str]:
+    """Read `key=value,key=value`, values percent-encoded, as OpenTelemetry specifies."""
+    pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
+    return {key.strip().lower(): unquote(value.strip()) for key, _, value in pairs}

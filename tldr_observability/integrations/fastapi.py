@@ -1,0 +1,57 @@
+"""FastAPI and Starlette applications: our middleware around everything else that the application has."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from tldr_observability.asgi import ObservabilityMiddleware
+from tldr_observability.errors import ConfigurationError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["instrument"]
+
+_MARK = "_tldr_observability"
+
+
+def instrument(app: Any, *, contrib: bool, excluded_paths: Iterable[str] = ()) -> None:
+    """Wrap `app` in the middleware, outside of its own; a second call for the same application does nothing.
+
+    The middleware goes around Starlette's `ServerErrorMiddleware` as well, so that the response to an unhandled exception
+    carries the correlation id too. It works for an application that serves already: from the next request on.
+
+    Args:
+        app: a FastAPI or Starlette application.
+        contrib: have `opentelemetry-instrumentation-fastapi` make the server span; our middleware then joins it.
+        excluded_paths: paths for which the contrib instrumentation makes no span.
+
+    Raises:
+        ConfigurationError: `app` is not such an application.
+        MissingExtraError: the contrib package is not installed.
+    """
+    if not hasattr(app, "build_middleware_stack") or not hasattr(app, "middleware_stack"):
+        raise ConfigurationError(
+            f"app: expected a FastAPI or Starlette application, got {type(app).__name__}; "
+            "wrap any other ASGI application itself: app = ObservabilityMiddleware(app)"
+        )
+    if getattr(app, _MARK, False):
+        return
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: ObservabilityMiddleware(build())
+    if app.middleware_stack is not None:
+        app.middleware_stack = ObservabilityMiddleware(app.middleware_stack)
+    if contrib:
+        _instrument_with_contrib(app, excluded_paths)
+    setattr(app, _MARK, True)
+
+
+def _instrument_with_contrib(app: Any, excluded_paths: Iterable[str]) -> None:
+    try:
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    except ImportError:
+        raise MissingExtraError("LOGFIRE_FASTAPI_INSTRUMENTATION=contrib", "fastapi") from None
+    # It matches whole URLs, and takes its patterns separated by commas.
+    patterns = ",".join(rf"^[a-z]+://[^/]+{re.escape(path.rstrip('*/'))}(?:[/?]|$)" for path in excluded_paths)
+    FastAPIInstrumentor.instrument_app(app, excluded_urls=patterns, exclude_spans=["send", "receive"])

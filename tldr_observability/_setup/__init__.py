@@ -88,7 +88,9 @@ def _start(settings: ObservabilitySettings) -> Observability:
         observability = Observability(settings, None)
         observability.note(Status("everything", on=False, detail="LOGFIRE_ENABLED is false"))
         return observability
-    from tldr_observability._setup.pipeline import Pipeline  # loads logfire and the SDK, which a disabled service spares
+    from tldr_observability._setup.pipeline import (
+        Pipeline,
+    )  # loads logfire and the SDK, which a disabled service spares
 
     pipeline = Pipeline(settings, tldr_observability.__version__)
     observability = Observability(settings, pipeline)

@@ -47,7 +47,7 @@ class Observability:
         return self._pipeline.flush(self._seconds(timeout)) if self._pipeline else True
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Send everything and stop exporting; what is recorded afterwards is dropped. Arguments and answer as `flush`."""
+        """Send everything and stop exporting; what comes later is dropped. Argument and answer as for `flush`."""
         return self._pipeline.shutdown(self._seconds(timeout)) if self._pipeline else True
 
     def report(self) -> list[Status]:

@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from tldr_observability.export.otel import (
     ContextLogProcessor,
     ContextSpanProcessor,
     RoomLogProcessor,
+    RoomMetricReader,
     RoomSpanProcessor,
 )
 from tldr_observability.export.room import Room
@@ -42,8 +44,8 @@ _logger = logging.getLogger("tldr_observability")
 class Pipeline:
     """Connects the program's telemetry with its destinations.
 
-    Where the program has set up providers of its own before, the pipeline joins them; what can't be joined is said in the
-    report and once in the log.
+    Where the program has set up providers of its own before, the pipeline joins them; what can't be joined is said in
+    the report and once in the log.
     """
 
     def __init__(self, settings: ObservabilitySettings, version: str) -> None:
@@ -58,13 +60,13 @@ class Pipeline:
                 destination,
                 batch_size=settings.batch_size,
                 flush_interval=settings.flush_interval,
-                metric_interval=interval
-                or (_METRIC_SECONDS_TO_LOOPBACK if destination.is_local else _METRIC_SECONDS),
+                metric_interval=interval or (_METRIC_SECONDS_TO_LOOPBACK if destination.is_local else _METRIC_SECONDS),
                 user_agent=f"tldr-observability/{version}",
             )
             for destination in _destinations(settings, self._host)
         ]
-        self._unjoined = self._connect()
+        self._reading = self._readers()
+        self._missing = self._connect()
         for room in self.rooms:
             room.start()
         self._sigterm_trouble = chain_sigterm(self.exit_flush, self.wake)
@@ -72,34 +74,31 @@ class Pipeline:
         _after_fork(self)
 
     def _connect(self) -> list[str]:
-        spans = [ContextSpanProcessor(), *(RoomSpanProcessor(r, self._sdk_flush, self._sdk_shutdown) for r in self.rooms)]
+        spans = [
+            ContextSpanProcessor(),
+            *(RoomSpanProcessor(r, self._sdk_flush, self._sdk_shutdown) for r in self.rooms),
+        ]
         logs = [ContextLogProcessor(), *map(RoomLogProcessor, self.rooms)]
+        readers = self._readers()
         if self._host is Host.NOBODY:
-            self._register_readers()
-            readers = [room.metric_reader for room in self.rooms]
             providers.configure(self._settings, span_processors=spans, log_processors=logs, metric_readers=readers)
-            self_metrics.register(lambda: self.rooms)
-            return []
-        unjoined = providers.join(spans, logs)
-        message = self._joined_message(unjoined)
-        _logger.warning("%s", message)
-        return unjoined
+            missing = []
+        else:
+            missing = providers.join(spans, logs, readers)
+            _logger.warning("%s", self._joined_message(missing))
+        self_metrics.register(lambda: self.rooms)
+        return missing
 
-    def _register_readers(self) -> None:
+    def _readers(self) -> list[RoomMetricReader]:
         for room in self.rooms:
             room.metric_reader.on_shutdown = self.exit_flush
+        return [room.metric_reader for room in self.rooms]
 
-    def _joined_message(self, unjoined: list[str]) -> str:
-        how = "remove that call: setup() makes it" if self._host is not Host.OPENTELEMETRY else "call setup() first"
-        if self._host is Host.LOGFIRE_SENDING:
-            return (
-                f"Telemetry goes out through {self._host.value} and ran before setup(); sampling, batching and the "
-                f"console are its business. For setup() to decide them, {how}."
-            )
-        return (
-            f"setup() joined {self._host.value}: {' and '.join(unjoined)} can't be joined and are not exported by us; "
-            f"sampling and the console are its business. For setup() to do all of it, {how}."
-        )
+    def _joined_message(self, missing: list[str]) -> str:
+        own = " and ".join(("sampling", "the console", *(["batching"] if self._host is Host.LOGFIRE_SENDING else [])))
+        lacks = f" It has no provider for {' and '.join(missing)}, so these are not exported." if missing else ""
+        how = "call setup() first" if self._host is Host.OPENTELEMETRY else "remove that call, setup() makes it"
+        return f"setup() joined {self._host.value}: {own} are its business.{lacks} For setup() to decide all, {how}."
 
     # Flushing
 
@@ -107,14 +106,14 @@ class Pipeline:
         """Send everything, at once for all destinations, within `timeout` seconds."""
         if self._host is Host.LOGFIRE_SENDING:
             return _within(providers.flush_logfire, timeout)
-        return _all(self.rooms, lambda room: room.flush(timeout))
+        return _all(self.rooms, Room.flush, timeout)
 
     def shutdown(self, timeout: float) -> bool:
         """Send everything and end, within `timeout` seconds."""
         self._ending = True
         if self._host is Host.LOGFIRE_SENDING:
             return _within(providers.flush_logfire, timeout)
-        return _all(self.rooms, lambda room: room.shutdown(timeout))
+        return _all(self.rooms, Room.shutdown, timeout)
 
     def exit_flush(self) -> bool:
         """Flush because the process is about to end; all such flushes share one deadline."""
@@ -144,9 +143,9 @@ class Pipeline:
     def after_fork_in_child(self) -> None:
         """Give the child metric readers and counts of its own; its rooms have started afresh by themselves."""
         self._budget = ExitBudget(self._settings.shutdown_timeout)
-        if self._host is Host.NOBODY and not self._ending and not self._taken_over:
-            self._register_readers()
-            providers.renew_metrics([room.metric_reader for room in self.rooms])
+        for old, new in zip(self._reading, self._readers(), strict=True):
+            providers.renew_reader(old, new)
+        self._reading = self._readers()
 
     # Reporting
 
@@ -156,21 +155,30 @@ class Pipeline:
 
     def _export_status(self) -> Status:
         if self._taken_over:
-            return Status("export", False, "logfire.configure() replaced our pipeline after setup(); remove that call")
+            return Status(
+                "export", on=False, detail="logfire.configure() replaced our pipeline after setup(); remove that call"
+            )
         if self._host is Host.LOGFIRE_SENDING:
-            return Status("export", True, self._joined_message([]))
+            return Status("export", on=True, detail=self._joined_message([]))
         if not self.rooms:
-            return Status("export", False, "nothing to send to: set LOGFIRE_TOKEN, or OTEL_EXPORTER_OTLP_ENDPOINT")
+            return Status(
+                "export", on=False, detail="nothing to send to: set LOGFIRE_TOKEN, or OTEL_EXPORTER_OTLP_ENDPOINT"
+            )
         troubles = [trouble for room in self.rooms if (trouble := str(room.trouble))]
         where = ", ".join(room.destination.name for room in self.rooms)
-        return Status("export", not troubles, " ".join(troubles) or f"to {where}")
+        return Status("export", on=not troubles, detail=" ".join(troubles) or f"to {where}")
 
     def _further_statuses(self) -> list[Status]:
         statuses = [
-            Status("flush at SIGTERM", not self._sigterm_trouble, self._sigterm_trouble or "chained before the old handler")
+            Status(
+                "flush at SIGTERM",
+                on=not self._sigterm_trouble,
+                detail=self._sigterm_trouble or "before the old handler",
+            )
         ]
-        if self._unjoined:
-            statuses.append(Status(" and ".join(self._unjoined), False, self._joined_message(self._unjoined)))
+        if self._missing:
+            detail = self._joined_message(self._missing)
+            statuses.append(Status(" and ".join(self._missing), on=False, detail=detail))
         return statuses
 
 
@@ -207,17 +215,13 @@ def _within(work: Callable[[float], bool], timeout: float) -> bool:
     return bool(answer and answer[0])
 
 
-def _all(rooms: list[Room], act: Callable[[Room], bool]) -> bool:
-    """Run `act` on all rooms side by side, so that a deadline holds for all of them together."""
-    if len(rooms) <= 1:
-        return all(act(room) for room in rooms)
-    answers: list[bool] = []
-    threads = [threading.Thread(target=lambda room=room: answers.append(act(room)), daemon=True) for room in rooms]  # type: ignore[misc]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(answers) == len(rooms) and all(answers)
+def _all(rooms: list[Room], act: Callable[[Room, float], bool], timeout: float) -> bool:
+    """Run `act` on every room with one deadline for all: they have been woken together and work side by side."""
+    deadline = time.monotonic() + timeout
+    for room in rooms:
+        room.wake()
+    answers = [act(room, max(deadline - time.monotonic(), 0.0)) for room in rooms]
+    return all(answers)
 
 
 def _after_fork(pipeline: Pipeline) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tldr_observability.settings import ObservabilitySettings
 
-__all__ = ["Host", "claim_fastapi", "configure", "find_host", "flush_logfire", "join", "logfire_url", "renew_metrics"]
+__all__ = ["Host", "claim_fastapi", "configure", "find_host", "flush_logfire", "join", "logfire_url", "renew_reader"]
 
 _VIEWS = (
     # opentelemetry-instrumentation-asgi reports the host header and the peer here, which an attacker can choose.
@@ -68,7 +68,7 @@ def configure(
     log_processors: Sequence[LogRecordProcessor],
     metric_readers: Sequence[MetricReader],
 ) -> None:
-    """Run `logfire.configure()` so that everything recorded goes to the given processors and readers, and nowhere else."""
+    """Run `logfire.configure()` so that all that is recorded goes to these processors and readers and nowhere else."""
     global _ours  # noqa: PLW0603 - tells our providers from those of the program
     given = settings.model_fields_set
     with _hidden(OTLP_ENDPOINT_VARIABLES):
@@ -92,29 +92,43 @@ def configure(
     _ours = trace.get_tracer_provider().provider  # type: ignore[attr-defined]  # logfire's proxy
 
 
-def join(span_processors: Sequence[SpanProcessor], log_processors: Sequence[LogRecordProcessor]) -> list[str]:
-    """Add processors to the providers that the program has set up; returns what could not be joined."""
+def join(
+    span_processors: Sequence[SpanProcessor],
+    log_processors: Sequence[LogRecordProcessor],
+    metric_readers: Sequence[MetricReader],
+) -> list[str]:
+    """Add processors and readers to the providers that the program has set up; returns what it has no provider for."""
+    missing = []
     traces: Any = trace.get_tracer_provider()
     for processor in span_processors:
         traces.add_span_processor(processor)
     logs: Any = _logs.get_logger_provider()
-    try:
+    if hasattr(logs, "add_log_record_processor"):
         for log_processor in log_processors:
             logs.add_log_record_processor(log_processor)
-    except AttributeError:
-        return ["log records", "metrics"]
-    # OpenTelemetry takes readers only when a meter provider is made.
-    return ["metrics"]
+    else:
+        missing.append("log records")
+    meters = _meter_provider()
+    if meters is not None:
+        for reader in metric_readers:
+            meters.add_metric_reader(reader)
+    else:
+        missing.append("metrics")
+    return missing
 
 
-def renew_metrics(readers: Sequence[MetricReader]) -> None:
-    """Replace our meter provider by a fresh one: a forked child must not report what its parent has counted.
+def renew_reader(old: MetricReader, new: MetricReader) -> None:
+    """Replace a reader, in a forked child: the new one reports nothing of what the parent has counted."""
+    meters = _meter_provider()
+    if meters is not None:
+        meters.remove_metric_reader(old)
+        meters.add_metric_reader(new)
 
-    Instruments that were made before follow to the new provider, and their counts start at nothing.
-    """
-    proxy: Any = metrics.get_meter_provider()
-    if hasattr(proxy, "set_meter_provider") and _ours is not None:
-        proxy.set_meter_provider(MeterProvider(metric_readers=readers, resource=_ours.resource, views=_VIEWS))
+
+def _meter_provider() -> MeterProvider | None:
+    provider: Any = metrics.get_meter_provider()
+    inner = getattr(provider, "provider", provider)  # behind logfire's proxy
+    return inner if isinstance(inner, MeterProvider) else None
 
 
 def claim_fastapi() -> None:

@@ -1,4 +1,4 @@
-"""One request to the backend, and what came of it. Knows HTTP and OTLP's rules for answers; keeps no state but the connection."""
+"""One request to the backend and what came of it: HTTP, and OTLP's rules for answers. No state but the connection."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _COMPRESSION_LEVEL = 4  # nine tenths of the default's gain for half of its time
 
 
 class Body(NamedTuple):
-    """One request, ready to send and to send again: the same bytes on each try, so that a backend can recognise them."""
+    """One request, ready to send and to send again: the same bytes on each try, for backends that recognise them."""
 
     data: bytes
     """Compressed with gzip."""
@@ -37,7 +37,7 @@ class Body(NamedTuple):
 
 
 def encode(signal: str, items: Sequence[Any], tally: Tally) -> list[Body]:
-    """Encode spans or log records into as few requests as fit; what can't be encoded or sent is counted and left out."""
+    """Encode spans or log records into as few requests as fit; what can't be sent is counted and left out."""
     try:
         data = _ENCODERS[signal](items).SerializeToString()
     except Exception:  # noqa: BLE001 - whatever a bad value does to the encoder, it costs only its own item

@@ -89,8 +89,8 @@ class Lane:
         trouble.begin(
             self.signal,
             "away",
-            f"Telemetry can't be delivered to {self._destination.name} ({outcome.reason}). It is kept and tried again in the "
-            f"background; your service is not affected.",
+            f"Telemetry can't be delivered to {self._destination.name} ({outcome.reason}). It is kept and tried again "
+            f"in the background; your service is not affected.",
         )
 
     def _settle(self, body: Body, outcome: Outcome, trouble: Trouble) -> None:
@@ -120,5 +120,5 @@ class Lane:
                 trouble.begin(
                     self.signal,
                     "refused",
-                    f"{name} refuses some telemetry ({outcome.reason}), so it is dropped; your service is not affected.",
+                    f"{name} refuses some telemetry ({outcome.reason}); it is dropped, your service is not affected.",
                 )

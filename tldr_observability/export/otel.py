@@ -113,7 +113,7 @@ class RoomMetricReader(MetricReader):
         delta: counters and histograms give what was added since the last reading (Logfire's way), not since the start.
     """
 
-    on_shutdown: Callable[[], None] | None = None
+    on_shutdown: Callable[[], object] | None = None
     """Runs before the provider goes, while a last reading can still be taken."""
 
     def __init__(self, *, delta: bool) -> None:
@@ -148,6 +148,7 @@ class RoomMetricReader(MetricReader):
 
     def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:  # noqa: ARG002
         """Have a last reading delivered, then give nothing more."""
-        if not self._ended and self.on_shutdown is not None:
+        is_registered = self._collect is not None  # a forked child takes its parent's reader off the provider first
+        if is_registered and not self._ended and self.on_shutdown is not None:
             self.on_shutdown()
         self._ended = True

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ from tldr_observability.export.trouble import Trouble
 from tldr_observability.guard import guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
@@ -90,6 +93,7 @@ class Room:
         self.metric_reader = RoomMetricReader(delta=self.destination.delta)
         self.trouble = Trouble(self.destination.name)
         self._progress = threading.Condition()
+        self._collecting = threading.Lock()
         self._flushes_asked = 0
         self._flushes_done = 0
         self._last_flush_delivered = True
@@ -141,8 +145,9 @@ class Room:
         with self._progress:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="tldr-observability-export", daemon=True)
-                thread.start()
-                self._thread = thread
+                with suppress(RuntimeError):  # no thread to be had: the next item or flush tries again
+                    thread.start()
+                    self._thread = thread
 
     def wake(self) -> None:
         """Have what waits delivered soon, without waiting for it."""
@@ -155,7 +160,7 @@ class Room:
         """Deliver everything recorded so far, now.
 
         Returns:
-            Whether all of it has reached the backend; False after `timeout` seconds, or when the backend did not take it.
+            Whether all of it has reached the backend; False after `timeout` seconds, or when it was not taken.
         """
         deadline = time.monotonic() + timeout
         if self._closed:
@@ -234,12 +239,12 @@ class Room:
                 lane.drain(queue, running, partial(self._send, lane), tick=tick)
         # Metrics come last: reading them takes the instruments' locks, and at SIGTERM the interrupted main thread may
         # hold one.
-        lane = self._lanes.get("metrics")
-        if lane is not None and (flushing or lane.held_until <= now):
+        metrics = self._lanes.get("metrics")
+        if metrics is not None and (flushing or metrics.held_until <= now):
             if flushing or now >= self._next_collection:
                 self._next_collection = now + self._metric_interval
-                self._collect(lane)
-            self._send(lane)
+                self._collect(metrics)
+            self._send(metrics)
 
     def _send(self, lane: Lane) -> bool:
         return lane.send(self._delivery, self.trouble, lambda: self._closed)
@@ -247,9 +252,7 @@ class Room:
     def _running_spans(self) -> list[ReadableSpan]:
         running: list[ReadableSpan] = []
         with guarded("announcing running spans"):
-            for span in self._open.take_unannounced():
-                if (announced := placeholder(span)) is not None:
-                    running.append(announced)
+            running += filter(None, map(placeholder, self._open.take_unannounced()))
         return running
 
     def _collect(self, lane: Lane) -> None:
@@ -257,7 +260,8 @@ class Room:
         if lane.unsent:
             return
         with guarded("collecting metrics"):
-            data = self.metric_reader.read()
+            with self._collecting:
+                data = self.metric_reader.read()
             body = encode_metrics_data(data) if data is not None else None
             if body is not None:
                 lane.tally.accept(body.size)
@@ -265,6 +269,15 @@ class Room:
 
     def _dropped(self) -> int:
         return sum(lane.tally.dropped for lane in self._lanes.values())
+
+    def before_fork(self) -> None:
+        """Let a reading of metrics end: it holds locks of the SDK that would stay locked in the child."""
+        self._collecting.acquire(timeout=_LONGEST_WAIT_BEFORE_FORK)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._collecting.locked():
+            self._collecting.release()
 
     def after_fork_in_child(self) -> None:
         """Start afresh: nothing of the parent's is sent again, and no lock or connection of its is touched."""
@@ -277,15 +290,23 @@ class Room:
 
 
 _ITEMS = {"traces": "spans", "logs": "log records", "metrics": "metric points"}
+_LONGEST_WAIT_BEFORE_FORK = 0.5
 
 _rooms: weakref.WeakSet[Room] = weakref.WeakSet()
 
 
-def _after_fork_in_child() -> None:
-    for room in list(_rooms):
-        with guarded("starting afresh after a fork"):
-            room.after_fork_in_child()
+def _for_each_room(act: Callable[[Room], None]) -> Callable[[], None]:
+    def hook() -> None:
+        for room in list(_rooms):
+            with guarded("forking"):
+                act(room)
+
+    return hook
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_for_each_room(Room.before_fork),
+        after_in_parent=_for_each_room(Room.after_fork_in_parent),
+        after_in_child=_for_each_room(Room.after_fork_in_child),
+    )

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_SIGNALS = {"traces": ("span", "{span}"), "logs": ("log", "{log_record}"), "metrics": ("metric_data_point", "{data_point}")}
+_SIGNALS = {
+    "traces": ("span", "{span}"),
+    "logs": ("log", "{log_record}"),
+    "metrics": ("metric_data_point", "{data_point}"),
+}
 _NEVER_QUEUED = "queue_full"
 
 
@@ -60,7 +64,9 @@ def register(rooms: Callable[[], Iterable[Room]]) -> None:
 
 
 def _observe(
-    rooms: Callable[[], Iterable[Room]], signal: str, read: Callable[[Room, str], Iterator[tuple[float, dict[str, str]]]]
+    rooms: Callable[[], Iterable[Room]],
+    signal: str,
+    read: Callable[[Room, str], Iterator[tuple[float, dict[str, str]]]],
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def callback(_: CallbackOptions) -> Iterable[Observation]:
         for room in rooms():

@@ -15,7 +15,7 @@ _logger = logging.getLogger("tldr_observability")
 class Trouble:
     """The troubles that stand in the way of delivery to one destination; used by the room's thread alone.
 
-    Each kind is logged when it begins, at most once a minute, and the end of the last one is logged if its beginning was.
+    Each kind is logged when it begins, at most once a minute; the end of the last one is logged if its beginning was.
     """
 
     def __init__(self, destination: str) -> None:

@@ -19,8 +19,8 @@ _MARK = "_tldr_observability"
 def instrument(app: Any, *, contrib: bool, excluded_paths: Iterable[str] = ()) -> None:
     """Wrap `app` in the middleware, outside of its own; a second call for the same application does nothing.
 
-    The middleware goes around Starlette's `ServerErrorMiddleware` as well, so that the response to an unhandled exception
-    carries the correlation id too. It works for an application that serves already: from the next request on.
+    The middleware goes around Starlette's `ServerErrorMiddleware` as well, so that the response to an unhandled
+    exception carries the correlation id too. An application that serves already is observed from the next request on.
 
     Args:
         app: a FastAPI or Starlette application.

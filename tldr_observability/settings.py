@@ -91,7 +91,9 @@ class ObservabilitySettings(BaseSettings):
     api_key: SecretStr | None = _variable("LOGFIRE_API_KEY", default=None)
     """Logfire's API key. It serves as write token where `token` is not set, and is never sent to ingest where it is."""
 
-    send_to_logfire: Annotated[bool, BeforeValidator(_if_token_present)] = _variable("LOGFIRE_SEND_TO_LOGFIRE", default=True)
+    send_to_logfire: Annotated[bool, BeforeValidator(_if_token_present)] = _variable(
+        "LOGFIRE_SEND_TO_LOGFIRE", default=True
+    )
     """Logfire's own switch: false keeps everything in the process although there is a token."""
 
     base_url: str | None = _variable("LOGFIRE_BASE_URL", default=None)
@@ -227,29 +229,47 @@ def _unknown_setting(name: str) -> str:
     return f"{name}: no such setting{f'; did you mean {close[0]}?' if close else ''}"
 
 
-_EXPECTED = {
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "string_type": "text",
-}
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "string": "text"}
 
 
 def _problem(error: Any) -> str:
     """One line for one of pydantic's errors: the variable (or argument), what was expected and what arrived."""
     name = str(error["loc"][0]) if error["loc"] else "settings"
-    kind, context, given = error["type"], error.get("ctx", {}), error["input"]
-    if kind == "literal_error":
-        expected = f"one of {context['expected']}"
-    elif kind == "value_error":
-        expected = str(context["error"])
-    elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        expected = error["msg"].removeprefix("Input should be ")
-    else:
-        expected = _EXPECTED.get(kind, error["msg"].removeprefix("Input should be "))
-    shown = "a secret" if "TOKEN" in name.upper() or "KEY" in name.upper() else repr(given)[:100]
-    return f"{name}: expected {expected}, got {shown}"
+    secret = "TOKEN" in name.upper() or "KEY" in name.upper()
+    given = "a secret of another kind" if secret else repr(error["input"])[:100]
+    return f"{name}: expected {_expected(name, error)}, got {given}"
+
+
+def _expected(name: str, error: Any) -> str:
+    match error["type"]:
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case "literal_error":
+            return f"one of {error['ctx']['expected']}"
+    field = next(
+        field for key, field in ObservabilitySettings.model_fields.items() if name == key or name in _variables(key)
+    )
+    kind = next((text for part, text in _KINDS.items() if part in str(field.annotation)), "text")
+    return f"{kind}{_bounds(field)}"
+
+
+def _bounds(field: FieldInfo) -> str:
+    limits = {
+        attribute: getattr(item, attribute)
+        for item in field.metadata
+        for attribute in _LIMITS
+        if hasattr(item, attribute)
+    }
+    match limits:
+        case {"ge": low, "le": high}:
+            return f" from {low} to {high}"
+        case {"gt": low, "le": high}:
+            return f" above {low} and up to {high}"
+        case {"ge": low}:
+            return f" of at least {low}"
+        case {"max_length": high}:
+            return f" of at most {high} characters"
+    return ""
+
+
+_LIMITS = ("ge", "gt", "le", "max_length")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tldr_observability.settings import ObservabilitySettings
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "destinations", "metric_interval"]
 
 _METRIC_SECONDS = 60.0
 _METRIC_SECONDS_TO_LOOPBACK = 5.0
@@ -54,7 +54,7 @@ class Pipeline:
         self._ending = False
         self._taken_over = False
         self._host = providers.find_host()
-        interval = _metric_interval()
+        interval = metric_interval()
         self.rooms = [
             Room(
                 destination,
@@ -63,7 +63,7 @@ class Pipeline:
                 metric_interval=interval or (_METRIC_SECONDS_TO_LOOPBACK if destination.is_local else _METRIC_SECONDS),
                 user_agent=f"tldr-observability/{version}",
             )
-            for destination in _destinations(settings, self._host)
+            for destination in destinations(settings, self._host)
         ]
         self._reading = self._readers()
         self._missing = self._connect()
@@ -182,7 +182,7 @@ class Pipeline:
         return statuses
 
 
-def _destinations(settings: ObservabilitySettings, host: Host) -> list[Destination]:
+def destinations(settings: ObservabilitySettings, host: Host) -> list[Destination]:
     """Where to send; nowhere that a pipeline which the program has set up itself sends to already."""
     if host is Host.LOGFIRE_SENDING:
         return []
@@ -192,7 +192,7 @@ def _destinations(settings: ObservabilitySettings, host: Host) -> list[Destinati
     return [*found, own] if own else found
 
 
-def _metric_interval() -> float | None:
+def metric_interval() -> float | None:
     """Read OpenTelemetry's variable, in milliseconds; None when it is not set."""
     value = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
     if not value:

@@ -103,7 +103,7 @@ def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest
 
 def _judge(signal: str, response: requests.Response) -> Outcome:
     status = response.status_code
-    if response.ok:
+    if status < HTTPStatus.MULTIPLE_CHOICES:
         return _partial_success(signal, _read(response))
     reason = f"{status} {response.reason or ''}".strip()[:100]
     if status in _DENIED:

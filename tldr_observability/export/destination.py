@@ -58,20 +58,20 @@ class Destination:
             ConfigurationError: an endpoint is not an http(s) URL, or a protocol is asked for that is not http/protobuf.
         """
         environ = os.environ if environ is None else environ
-        base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
         urls: dict[str, str] = {}
         problems: list[str] = []
         for signal in SIGNALS:
-            if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip().lower() not in ("otlp", ""):
+            if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip().lower() not in ("otlp", ""):
                 continue
-            variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
-            url = environ.get(variable) or (f"{base}/v1/{signal}" if base else "")
-            if not url:
-                continue
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-                problems.append(f"{variable if environ.get(variable) else 'OTEL_EXPORTER_OTLP_ENDPOINT'}: "
-                                f"expected http(s)://host[:port], got {url!r}")  # fmt: skip
-            urls[signal] = url
+            for variable, path in (
+                (f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", ""),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", f"/v1/{signal}"),
+            ):
+                if value := environ.get(variable, "").strip():
+                    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
+                        problems.append(f"{variable}: expected http(s)://host[:port], got {value!r}")
+                    urls[signal] = f"{value.rstrip('/')}{path}" if path else value
+                    break
         protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
         if urls and protocol not in ("", "http/protobuf"):
             problems.append(f"OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf, got {protocol!r}")

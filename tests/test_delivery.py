@@ -1,0 +1,343 @@
+"""Delivery in fair weather and foul: what a backend's behaviour does to telemetry, and never to the host."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+from opentelemetry import _logs, metrics, trace
+
+from tldr_observability import _setup
+from tldr_observability.export import room as export_room
+from tldr_observability.testing import OTLPReceiver
+
+
+def record(count=1, name="work"):
+    """Record some spans."""
+    tracer = trace.get_tracer("shop")
+    for _ in range(count):
+        tracer.start_span(name).end()
+
+
+def settle(observability):
+    """Bring room's numbers to rest and return its only room."""
+    (room,) = observability._pipeline.rooms
+    return room
+
+
+def lines(caplog):
+    """What was logged, without tracebacks."""
+    return [entry.getMessage() for entry in caplog.records if entry.name.startswith("tldr_observability")]
+
+
+@pytest.fixture(autouse=True)
+def quick_backoff(monkeypatch):
+    """Try again soon, so that an outage can be short."""
+    monkeypatch.setattr("tldr_observability.export.lane._FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr("tldr_observability.export.lane._LONGEST_BACKOFF_SECONDS", 0.1)
+
+
+OUTAGES = {
+    "503": lambda receiver: receiver.respond(503),
+    "429": lambda receiver: receiver.respond(429),
+    "500": lambda receiver: receiver.respond(500),
+    "reset": lambda receiver: receiver.reset_connections(),
+}
+
+
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_an_outage_loses_and_doubles_nothing_and_is_told_in_two_lines(otlp_receiver, start, caplog, kind):
+    """While the backend fails everything is kept; afterwards it arrives once; one line at the start, one at the end."""
+    observability = start(flush_interval=0.05, batch_size=10)
+    OUTAGES[kind](otlp_receiver)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(8):
+            record(5)
+            time.sleep(0.05)
+        otlp_receiver.recover()
+        otlp_receiver.wait_for(lambda receiver: len(receiver.spans) >= 40)
+        assert observability.flush()
+    ids = [span.span_id for span in otlp_receiver.spans]
+    assert len(ids) == len(set(ids)) == 40
+    assert len(lines(caplog)) == 2, lines(caplog)
+    assert "can't be delivered" in lines(caplog)[0]
+    assert "again" in lines(caplog)[1]
+
+
+def test_a_backend_that_is_not_there_yet_gets_everything_when_it_comes(start, caplog):
+    """Connection refused: the spans wait, and a backend that starts later has them all."""
+    first = OTLPReceiver()
+    port = first.port
+    first.close()
+    observability = start(base_url=f"http://127.0.0.1:{port}", flush_interval=0.05)
+    with caplog.at_level(logging.WARNING):
+        record(30)
+        assert observability.flush(0.5) is False
+        with OTLPReceiver(port=port) as late:
+            late.wait_for(lambda receiver: len(receiver.spans) == 30)
+    assert "connection refused" in lines(caplog)[0]
+
+
+def test_retries_carry_the_same_bytes(otlp_receiver, start):
+    """A backend that recognises bodies can drop a repetition: a request is tried again byte for byte."""
+    observability = start()
+    otlp_receiver.respond(503, times=2, path="/v1/traces")
+    record(3)
+    otlp_receiver.wait_for(lambda receiver: receiver.spans or observability.flush(0.2) and False)
+    bodies = {request.body for request in otlp_receiver.requests if request.path == "/v1/traces"}
+    assert len(bodies) == 1
+
+
+def test_retry_after_is_respected(otlp_receiver, start):
+    """429 with Retry-After: 1 is not asked again sooner, not even when the queue fills up."""
+    start(flush_interval=0.05, batch_size=5)
+    otlp_receiver.respond(429, headers={"Retry-After": "1"}, times=1, path="/v1/traces")
+    for _ in range(10):
+        record(5)
+        time.sleep(0.02)
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) == 50)
+    times = [r.received for r in otlp_receiver.requests if r.path == "/v1/traces"]
+    assert times[1] - times[0] >= 0.95
+
+
+def test_a_long_outage_is_no_retry_storm(otlp_receiver, start):
+    """A dead backend under load is asked a few times a second at most, however fast the queue fills."""
+    start(flush_interval=0.05, batch_size=1)
+    otlp_receiver.respond(503)
+    before = time.monotonic()
+    while time.monotonic() - before < 1.0:
+        record(20)
+        time.sleep(0.005)
+    assert len([r for r in otlp_receiver.requests if r.path == "/v1/traces"]) <= 25
+
+
+def test_a_rejected_token_is_one_line_and_no_storm(otlp_receiver, start, caplog):
+    """401: one line that names the variable to check, no retries, the loss is counted."""
+    observability = start(flush_interval=0.05, batch_size=5)
+    otlp_receiver.respond(401)
+    with caplog.at_level(logging.WARNING):
+        record(20)
+        time.sleep(0.6)
+        record(20)
+        time.sleep(0.4)
+    denied = [line for line in lines(caplog) if "401" in line]
+    assert len(lines(caplog)) == len(denied) == 1
+    assert "LOGFIRE_TOKEN" in denied[0]
+    assert len([r for r in otlp_receiver.requests if r.path == "/v1/traces"]) == 1
+    room = settle(observability)
+    assert room.tallies["traces"].drops() == {"rejected": 5}
+    assert not observability.report()[0].on
+
+
+def test_what_the_backend_refuses_is_dropped_and_counted(otlp_receiver, start, caplog):
+    """400: no use in trying again; the next request is sent as usual."""
+    observability = start(flush_interval=3600)
+    otlp_receiver.respond(400, times=1, path="/v1/traces")
+    record(3)
+    with caplog.at_level(logging.WARNING):
+        assert observability.flush() is False
+    record(2)
+    assert observability.flush()
+    assert settle(observability).tallies["traces"].drops() == {"rejected": 3}
+    assert len(otlp_receiver.spans) == 2
+
+
+def test_a_partial_success_is_counted(otlp_receiver, start, caplog):
+    """When the backend says that it left out two spans of a request, two are counted as dropped, three as exported."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    observability = start(flush_interval=3600)
+    answer = ExportTraceServiceResponse()
+    answer.partial_success.rejected_spans = 2
+    answer.partial_success.error_message = "too old"
+    otlp_receiver.respond(200, body=answer.SerializeToString(), times=1, path="/v1/traces")
+    record(5)
+    with caplog.at_level(logging.WARNING):
+        observability.flush()
+    tally = settle(observability).tallies["traces"]
+    assert (tally.exported, tally.drops()) == (3, {"rejected": 2})
+    assert "too old" in lines(caplog)[0]
+
+
+def test_a_request_that_is_too_large_is_sent_in_halves(otlp_receiver, start):
+    """413: the same spans arrive in smaller requests."""
+    observability = start(flush_interval=3600)
+    otlp_receiver.respond(413, times=1, path="/v1/traces")
+    record(40)
+    assert observability.flush()
+    assert len(otlp_receiver.spans) == 40
+    sizes = [request.items for request in otlp_receiver.requests if request.path == "/v1/traces"]
+    assert sizes == [40, 20, 20]
+
+
+def test_a_body_beyond_the_limit_is_split_before_it_is_sent(otlp_receiver, start):
+    """Spans of 10 MB together leave in requests that a backend accepts; a single span beyond it is counted as dropped."""
+    observability = start(flush_interval=3600, batch_size=1000)
+    tracer = trace.get_tracer("shop")
+    for size in (*[500_000] * 20, 6_000_000):
+        tracer.start_span("large", attributes={"text": "x" * size}).end()
+    assert observability.flush(10) is False
+    assert len(otlp_receiver.spans) == 20
+    assert max(len(request.body) for request in otlp_receiver.requests) <= 4 * 1024 * 1024
+    assert settle(observability).tallies["traces"].drops() == {"too_large": 1}
+
+
+def test_one_span_that_can_not_be_encoded_does_not_take_others_along(otlp_receiver, start):
+    """A value that the encoder chokes on costs its own span only, and is counted."""
+    observability = start(flush_interval=3600)
+    record(3)
+    trace.get_tracer("shop").start_span("bad \ud800 name").end()
+    record(3)
+    assert observability.flush() is False
+    assert len(otlp_receiver.spans) == 6
+    assert settle(observability).tallies["traces"].drops() == {"unencodable": 1}
+
+
+def test_a_full_queue_refuses_and_counts(otlp_receiver, start, monkeypatch):
+    """Everything emitted is exported or counted as dropped, exactly."""
+    monkeypatch.setattr(export_room, "QUEUE_LIMIT", 100)
+    observability = start(flush_interval=3600, batch_size=1000)
+    record(250)
+    assert observability.flush()
+    tally = settle(observability).tallies["traces"]
+    assert tally.drops() == {"queue_full": 150}
+    assert len(otlp_receiver.spans) == tally.exported == 100
+
+
+def test_drops_and_exports_are_metrics(otlp_receiver, start, monkeypatch):
+    """The queue's size, what was exported and what was dropped are exported under OpenTelemetry's names."""
+    monkeypatch.setattr(export_room, "QUEUE_LIMIT", 100)
+    observability = start(flush_interval=3600, batch_size=1000)
+    record(120)
+    assert observability.flush()
+    assert observability.flush()
+    assert otlp_receiver.total("otel.sdk.exporter.span.exported") == 100
+    assert otlp_receiver.total("otel.sdk.processor.span.processed", {"error.type": "queue_full"}) == 20
+    size = [m for m in otlp_receiver.metrics if m.name == "otel.sdk.processor.span.queue.size"]
+    assert size[-1].points[0].value == 0
+
+
+@pytest.mark.parametrize("signal", ["flush", "shutdown"])
+def test_a_deadline_holds_in_front_of_a_hanging_backend_with_a_full_queue(otlp_receiver, start, signal, caplog):
+    """flush(timeout) and shutdown(timeout) come back in time, however much waits and whatever the backend does."""
+    observability = start(batch_size=100)
+    otlp_receiver.hang()
+    record(25_000)
+    metrics.get_meter("shop").create_counter("orders").add(1)
+    before = time.monotonic()
+    with caplog.at_level(logging.WARNING):
+        assert getattr(observability, signal)(0.5) is False
+    assert time.monotonic() - before < 1.5
+    if signal == "shutdown":
+        assert "could be delivered" in lines(caplog)[-1]
+
+
+def test_emitted_equals_delivered_plus_counted_drops_after_a_shutdown_in_an_outage(otlp_receiver, start, caplog):
+    """What shutdown had to leave behind is counted."""
+    observability = start(flush_interval=3600)
+    record(10)
+    assert observability.flush()
+    otlp_receiver.respond(503)
+    record(15)
+    room = settle(observability)
+    assert observability.shutdown(0.3) is False
+    record(5)
+    tally = room.tallies["traces"]
+    assert (tally.exported, tally.drops()) == (10, {"shutdown": 20})
+
+
+def test_an_endless_answer_costs_no_memory_and_no_flush(otlp_receiver, start, monkeypatch):
+    """A backend that answers 200 and never stops dripping is read for a while, not for ever."""
+    monkeypatch.setattr("tldr_observability.export.deliver._READ_SECONDS", 0.3)
+    observability = start(flush_interval=3600)
+    otlp_receiver.drip(interval=0.05, path="/v1/traces")
+    record(1)
+    before = time.monotonic()
+    assert observability.flush(5)
+    assert time.monotonic() - before < 3
+
+
+def test_a_signal_that_the_backend_does_not_take_does_not_hold_up_the_others(otlp_receiver, start):
+    """While metrics fail, traces and logs arrive."""
+    observability = start(flush_interval=3600)
+    otlp_receiver.respond(503, path="/v1/metrics")
+    record(1)
+    _logs.get_logger("shop").emit(_logs.LogRecord(body="paid"))
+    metrics.get_meter("shop").create_counter("kept.orders").add(3)
+    observability.flush(0.3)
+    assert len(otlp_receiver.spans) == len(otlp_receiver.logs) == 1
+    otlp_receiver.recover()
+    metrics.get_meter("shop").create_counter("kept.orders").add(4)
+    otlp_receiver.wait_for(lambda r: r.total("kept.orders") == 7 or (observability.flush() and False))
+
+
+def test_our_own_requests_are_not_traced(otlp_receiver, start):
+    """A program that instruments its HTTP client does not see exports as spans, which would feed themselves."""
+    pytest.importorskip("requests")
+    import requests
+
+    observability = start(flush_interval=3600)
+    sent = []
+    original = requests.Session.send
+
+    def traced_send(self, request, **kwargs):
+        from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+        sent.append(is_instrumentation_enabled())
+        return original(self, request, **kwargs)
+
+    requests.Session.send = traced_send
+    try:
+        record(1)
+        assert observability.flush()
+    finally:
+        requests.Session.send = original
+    assert sent
+    assert not any(sent)
+
+
+def test_a_request_is_not_delayed_by_a_hanging_backend(otlp_receiver, start):
+    """Recording goes on at full speed while the backend hangs."""
+    start(batch_size=10, flush_interval=0.05)
+    otlp_receiver.hang()
+    record(50)
+    time.sleep(0.2)
+    longest = 0.0
+    for _ in range(500):
+        before = time.perf_counter()
+        record(1)
+        longest = max(longest, time.perf_counter() - before)
+    assert longest < 0.5
+
+
+def test_a_running_span_is_announced_once_and_a_short_one_never(otlp_receiver, start):
+    """Logfire's live view learns of a span that is open at a tick; spans that end before it need no placeholder."""
+    start(flush_interval=0.15)
+    tracer = trace.get_tracer("shop")
+    with tracer.start_as_current_span("long"):
+        record(3, "short")
+        otlp_receiver.wait_for(lambda receiver: receiver.pending_spans)
+        time.sleep(0.4)
+    otlp_receiver.wait_for(lambda receiver: [s for s in receiver.spans if s.name == "long"])
+    assert [span.name for span in otlp_receiver.pending_spans] == ["long"]
+
+
+def test_redirects_are_not_followed(otlp_receiver, start, caplog):
+    """A redirect would take the token to another host: it is refused and said."""
+    observability = start(flush_interval=3600)
+    with OTLPReceiver() as other:
+        otlp_receiver.respond(307, headers={"Location": f"{other.url}/v1/traces"}, path="/v1/traces")
+        record(1)
+        with caplog.at_level(logging.WARNING):
+            assert observability.flush() is False
+        assert not other.requests
+    assert "307" in lines(caplog)[0]
+
+
+def test_shutting_down_twice_is_fine(start):
+    """A second shutdown has nothing to do."""
+    observability = start()
+    assert observability.shutdown()
+    assert observability.shutdown()
+    assert _setup.setup() is observability

@@ -104,8 +104,9 @@ def join(
         traces.add_span_processor(processor)
     logs: Any = _logs.get_logger_provider()
     if hasattr(logs, "add_log_record_processor"):
-        for log_processor in log_processors:
+        for log_processor in reversed(log_processors):
             logs.add_log_record_processor(log_processor)
+            _move_to_front(logs, log_processor)
     else:
         missing.append("log records")
     meters = _meter_provider()
@@ -115,6 +116,18 @@ def join(
     else:
         missing.append("metrics")
     return missing
+
+
+def _move_to_front(provider: Any, processor: LogRecordProcessor) -> None:
+    """Have `processor` see records before the program's own exporters do, which copy them as they stand.
+
+    The SDK can only append. Should its private list be kept otherwise one day, the context is missing from the log
+    records of a joined program, and nothing else.
+    """
+    chain: Any = getattr(provider, "_multi_log_record_processor", None)
+    known = getattr(chain, "_log_record_processors", ())
+    if isinstance(known, tuple) and known and known[-1] is processor:
+        chain._log_record_processors = (processor, *known[:-1])  # noqa: SLF001 - see above
 
 
 def renew_reader(old: MetricReader, new: MetricReader) -> None:

@@ -84,7 +84,7 @@ def test_retries_carry_the_same_bytes(otlp_receiver, start):
     observability = start()
     otlp_receiver.respond(503, times=2, path="/v1/traces")
     record(3)
-    otlp_receiver.wait_for(lambda receiver: receiver.spans or observability.flush(0.2) and False)
+    otlp_receiver.wait_for(lambda receiver: receiver.spans or not observability.flush(0.2))
     bodies = {request.body for request in otlp_receiver.requests if request.path == "/v1/traces"}
     assert len(bodies) == 1
 
@@ -172,7 +172,7 @@ def test_a_request_that_is_too_large_is_sent_in_halves(otlp_receiver, start):
 
 
 def test_a_body_beyond_the_limit_is_split_before_it_is_sent(otlp_receiver, start):
-    """Spans of 10 MB together leave in requests that a backend accepts; a single span beyond it is counted as dropped."""
+    """Spans of 10 MB together leave in requests that a backend accepts; a single larger one is counted as dropped."""
     observability = start(flush_interval=3600, batch_size=1000)
     tracer = trace.get_tracer("shop")
     for size in (*[500_000] * 20, 6_000_000):

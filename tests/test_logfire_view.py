@@ -1,4 +1,4 @@
-"""What Logfire's live view reads: our spans carry the same fields as Logfire's own, through its pipeline and through ours."""
+"""What Logfire's live view reads: our spans carry the fields of Logfire's own, through its pipeline and through ours."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from tldr_observability.testing import OTLPReceiver
 
-# The same program, once as users of Logfire write it and once as users of this package do. Each lasts long enough in the
-# middle for the open spans to be announced.
+# The same program, once as users of Logfire write it and once as users of this package do. Each lasts long enough in
+# the middle for the open spans to be announced.
 SOURCE = """
 import dataclasses, sys, time
 import logfire

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import time
@@ -85,7 +84,7 @@ def test_a_span_that_is_open_at_the_end_is_exported(otlp_receiver, program):
 @pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), signal.SIGTERM)", "os._exit(0)"])
 @pytest.mark.parametrize("backend", ["hanging", "refusing", "answering 503"])
 def test_a_dead_backend_delays_the_end_by_two_seconds_at_most(otlp_receiver, program, backend, ending):
-    """With a full queue and a backend that hangs, refuses or fails, the process ends within its deadline, in one line."""
+    """With a full queue and a backend that hangs, refuses or fails, the process ends in time and says it in one line."""
     env = {}
     if backend == "hanging":
         otlp_receiver.hang()
@@ -194,7 +193,7 @@ def test_a_server_that_is_told_to_stop_loses_nothing(otlp_receiver, program, tmp
 
 
 def test_a_server_in_front_of_a_hanging_backend_stops_in_time(otlp_receiver, program, tmp_path):
-    """uvicorn's end is delayed by the deadline once, not by each of the hooks that flush."""
+    """The end of uvicorn is delayed by the deadline once, not by each of the hooks that flush."""
     (tmp_path / "shop.py").write_text(APP)
     port = free_port()
     otlp_receiver.hang()

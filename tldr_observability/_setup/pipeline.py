@@ -111,6 +111,7 @@ class Pipeline:
     def shutdown(self, timeout: float) -> bool:
         """Send everything and end, within `timeout` seconds."""
         self._ending = True
+        atexit.unregister(self._note_exit)
         if self._host is Host.LOGFIRE_SENDING:
             return _within(providers.flush_logfire, timeout)
         return _all(self.rooms, Room.shutdown, timeout)

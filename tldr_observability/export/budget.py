@@ -17,7 +17,7 @@ class ExitBudget:
     """Shares one deadline among the flushes of an exit: lifespan, SIGTERM, `atexit`, the SDK's own shutdowns.
 
     Each of them alone is right to wait; all of them together, in front of a backend that hangs, would wait several
-    deadlines long. A flush that went well costs nothing of the budget, and a minute later it is whole again.
+    deadlines long. A flush that succeeds makes the budget whole again, and so does half a minute of peace.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -31,8 +31,7 @@ class ExitBudget:
         if started - self._last > _FORGET_AFTER_SECONDS:
             self._spent = 0.0
         left = max(self._seconds - self._spent, 0.0)
-        try:
-            return flush(left if at_most is None else min(left, at_most))
-        finally:
-            self._last = time.monotonic()
-            self._spent += self._last - started
+        succeeded = flush(left if at_most is None else min(left, at_most))
+        self._last = time.monotonic()
+        self._spent = 0.0 if succeeded else self._spent + self._last - started
+        return succeeded

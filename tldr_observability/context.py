@@ -84,9 +84,7 @@ def get_correlation_id() -> str | None:
     return attributes().get(semconv.TLDR_CORRELATION_ID)
 
 
-def add_user_context(
-    organization_id: object = None, user_id: object = None, api_key_id: object = None
-) -> None:
+def add_user_context(organization_id: object = None, user_id: object = None, api_key_id: object = None) -> None:
     """Say on whose behalf the current request or task works; None leaves a fact as it was.
 
     The values reach every later span and log record of the request (from its threads and tasks as well) and the server
@@ -121,7 +119,10 @@ def add_processing_context(
 def clean_correlation_id(value: str) -> str | None:
     """Reduce a value from outside to what may be echoed and logged; None when nothing of it is left."""
     # The slice comes first: a header of megabytes is cut before anything walks it.
-    return "".join(c for c in value[: 4 * MAX_CORRELATION_ID_LENGTH] if "!" <= c <= "~")[:MAX_CORRELATION_ID_LENGTH] or None
+    return (
+        "".join(c for c in value[: 4 * MAX_CORRELATION_ID_LENGTH] if "!" <= c <= "~")[:MAX_CORRELATION_ID_LENGTH]
+        or None
+    )
 
 
 def _texts(*facts: tuple[str, object]) -> dict[str, str]:

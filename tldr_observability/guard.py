@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["guarded", "set_strict"]
+__all__ = ["guarded", "report", "set_strict"]
 
 _QUIET_SECONDS = 60.0
 _logger = logging.getLogger("tldr_observability")
@@ -27,7 +28,7 @@ _strict = False
 
 def set_strict(strict: bool) -> bool:
     """Raise what `guarded` would log (for tests); returns the mode that held before."""
-    global _strict  # noqa: PLW0603 - one process-wide switch, for tests
+    global _strict
     before, _strict = _strict, strict
     return before
 
@@ -47,19 +48,26 @@ class guarded:  # noqa: N801 - reads as a statement: `with guarded("..."):`
     def __enter__(self) -> None:
         """Nothing to prepare."""
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         """Swallow and log an `Exception`; let everything else through."""
         if error is None or not isinstance(error, Exception) or _strict:
             return False
-        now = time.monotonic()
-        if now - _last_logged.get(self.place, -_QUIET_SECONDS) >= _QUIET_SECONDS:
-            _last_logged[self.place] = now
-            _log(self.place, error)
+        report(self.place, error)
         return True
 
 
+def report(place: str, error: Exception) -> None:
+    """Log a bug of ours that was caught without `guarded`, in a path too hot for it: `except Exception as error:`."""
+    if _strict:
+        raise error
+    now = time.monotonic()
+    if now - _last_logged.get(place, -_QUIET_SECONDS) >= _QUIET_SECONDS:
+        _last_logged[place] = now
+        _log(place, error)
+
+
 def _log(place: str, error: Exception) -> None:
-    try:
+    with suppress(Exception):  # the host's log handlers may fail too, and there is nowhere left to say so
         _logger.error("tldr-observability failed while %s; your code is not affected.", place, exc_info=error)
-    except Exception:  # noqa: BLE001, S110 - the host's log handlers may fail too, and there is nowhere left to say so
-        pass

@@ -1,0 +1,116 @@
+"""Headers and bodies as span attributes: only what was asked for, only so much, without holding anything up."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+from tldr_observability.asgi import headers as h
+from tldr_observability.asgi.text import bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Body", "header_attributes"]
+
+MAX_HEADERS = 64
+MAX_NAME_LENGTH = 128
+MAX_VALUE_BYTES = 1024
+MAX_BODY_BYTES = 10 * 1024
+REDACTED = "[redacted]"
+
+_SENSITIVE = frozenset(
+    {
+        "authentication-info",
+        "authorization",
+        "cookie",
+        "cookie2",
+        "dpop",
+        "proxy-authorization",
+        "set-cookie",
+        "set-cookie2",
+        "x-amz-security-token",
+        "x-api-key",
+        "x-auth",
+        "x-csrftoken",
+        "x-forwarded-access-token",
+        "x-xsrf-token",
+    }
+)
+_SENSITIVE_ENDINGS = (
+    "apikey",
+    "-auth",
+    "authorization",
+    "-credential",
+    "-credentials",
+    "-key",
+    "-password",
+    "-secret",
+    "-session",
+    "-signature",
+    "-token",
+)
+
+_TEXTUAL = (
+    b"text/",
+    b"application/json",
+    b"application/x-www-form-urlencoded",
+    b"application/xml",
+    b"application/javascript",
+)
+_TEXTUAL_ENDINGS = (b"+json", b"+xml", b"json-seq", b"ndjson", b"jsonlines", b"json-lines")
+
+
+def header_attributes(prefix: str, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    """The headers as `<prefix>.<name>`, each a list of its values; sensitive ones show only that they were there."""
+    attributes: dict[str, list[str]] = {}
+    for index, (raw, value) in enumerate(headers):
+        if index >= MAX_HEADERS:
+            break
+        name = bounded(raw, MAX_NAME_LENGTH).lower()
+        attributes.setdefault(f"{prefix}.{name}", []).append(_header_value(name, value))
+    return attributes
+
+
+def _header_value(name: str, value: bytes) -> str:
+    """The seam where the package's redaction comes in."""
+    if name in _SENSITIVE or name.endswith(_SENSITIVE_ENDINGS):
+        return REDACTED
+    return bounded(value, MAX_VALUE_BYTES)
+
+
+class Body:
+    """Keeps the beginning of a body as it streams by."""
+
+    __slots__ = ("_data", "truncated")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self.truncated = False
+
+    @classmethod
+    def of(cls, headers: h.Headers) -> Body | None:
+        """A place for a body with these headers; None when it is not plain text."""
+        kind = h.first(headers, h.CONTENT_TYPE)[:MAX_VALUE_BYTES].partition(b";")[0].strip().lower()
+        if h.first(headers, h.CONTENT_ENCODING) not in (b"", b"identity"):
+            return None
+        return cls() if kind.startswith(_TEXTUAL) or kind.endswith(_TEXTUAL_ENDINGS) else None
+
+    def feed(self, chunk: bytes) -> None:
+        """Keep as much of a chunk as there is room for."""
+        room = MAX_BODY_BYTES - len(self._data)
+        if len(chunk) > room:
+            self.truncated = True
+        if room > 0:
+            self._data += chunk[:room]
+
+    def attributes(self, prefix: str) -> dict[str, str | bool]:
+        """What was kept, as attributes; none when there was nothing."""
+        if not self._data:
+            return {}
+        # Where the limit cuts a character in two, the half is left out rather than replaced.
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        attributes: dict[str, str | bool] = {f"{prefix}.text": decoder.decode(self._data, final=not self.truncated)}
+        if self.truncated:
+            attributes[f"{prefix}.truncated"] = True
+        return attributes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import tldr_observability
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Observability", "Status", "reset", "setup"]
+
+# What the tracing package loads at first use, to be cheap to import: now rather than in the first request.
+_LOADED_AT_SETUP = ("tldr_observability.capture", "tldr_observability.tracing.events")
 
 _lock = threading.RLock()
 _current: Observability | None = None
@@ -88,10 +92,11 @@ def _start(settings: ObservabilitySettings) -> Observability:
         observability = Observability(settings, None)
         observability.note(Status("everything", on=False, detail="LOGFIRE_ENABLED is false"))
         return observability
-    from tldr_observability._setup.pipeline import (
-        Pipeline,
-    )  # loads logfire and the SDK, which a disabled service spares
+    # Not at the top: it loads logfire and the SDK, which a disabled service is spared.
+    from tldr_observability._setup.pipeline import Pipeline
 
+    for lazy in _LOADED_AT_SETUP:
+        import_module(lazy)
     pipeline = Pipeline(settings, tldr_observability.__version__)
     observability = Observability(settings, pipeline)
     record.enabled, record.settings, record.slow_threshold = True, settings, settings.slow_threshold
@@ -100,15 +105,12 @@ def _start(settings: ObservabilitySettings) -> Observability:
 
 
 def _observe_app(observability: Observability, app: Any) -> None:
-    from tldr_observability.integrations.fastapi import instrument
-
     settings = observability.settings
     if not settings.enabled:
         return
-    from tldr_observability._setup.providers import claim_fastapi
+    from tldr_observability.integrations.fastapi import instrument
 
     contrib = settings.fastapi_instrumentation == "contrib"
     instrument(app, contrib=contrib, excluded_paths=settings.excluded_paths)
-    claim_fastapi()
     who = "opentelemetry-instrumentation-fastapi, joined by our middleware" if contrib else "our middleware"
     observability.note(Status("fastapi", on=True, detail=f"server spans by {who}"))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tldr_observability.settings import ObservabilitySettings
 
-__all__ = ["Host", "claim_fastapi", "configure", "find_host", "flush_logfire", "join", "logfire_url", "renew_reader"]
+__all__ = ["Host", "configure", "find_host", "flush_logfire", "join", "logfire_url", "renew_reader"]
 
 _VIEWS = (
     # opentelemetry-instrumentation-asgi reports the host header and the peer here, which an attacker can choose.
@@ -142,11 +142,6 @@ def _meter_provider() -> MeterProvider | None:
     provider: Any = metrics.get_meter_provider()
     inner = getattr(provider, "provider", provider)  # behind logfire's proxy
     return inner if isinstance(inner, MeterProvider) else None
-
-
-def claim_fastapi() -> None:
-    """Keep FastAPI's native telemetry from making a server span beside the middleware's."""
-    logfire.suppress_scopes("fastapi")
 
 
 def logfire_url(token: str) -> str:

@@ -28,7 +28,7 @@ def instrument(app: Any, *, contrib: bool, excluded_paths: Iterable[str] = ()) -
         excluded_paths: paths for which the contrib instrumentation makes no span.
 
     Raises:
-        ConfigurationError: `app` is not such an application.
+        ConfigurationError: `app` is not such an application, or serves already and contrib is asked for.
         MissingExtraError: the contrib package is not installed.
     """
     if not hasattr(app, "build_middleware_stack") or not hasattr(app, "middleware_stack"):
@@ -38,13 +38,19 @@ def instrument(app: Any, *, contrib: bool, excluded_paths: Iterable[str] = ()) -
         )
     if getattr(app, _MARK, False):
         return
+    if contrib:
+        _instrument_with_contrib(app, excluded_paths)
+    else:
+        _wrap(app)
+    _silence_native_telemetry(app)
+    setattr(app, _MARK, True)
+
+
+def _wrap(app: Any) -> None:
     build = app.build_middleware_stack
     app.build_middleware_stack = lambda: ObservabilityMiddleware(build())
     if app.middleware_stack is not None:
         app.middleware_stack = ObservabilityMiddleware(app.middleware_stack)
-    if contrib:
-        _instrument_with_contrib(app, excluded_paths)
-    setattr(app, _MARK, True)
 
 
 def _instrument_with_contrib(app: Any, excluded_paths: Iterable[str]) -> None:
@@ -52,6 +58,23 @@ def _instrument_with_contrib(app: Any, excluded_paths: Iterable[str]) -> None:
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     except ImportError:
         raise MissingExtraError("LOGFIRE_FASTAPI_INSTRUMENTATION=contrib", "fastapi") from None
+    if app.middleware_stack is not None:
+        raise ConfigurationError(
+            "LOGFIRE_FASTAPI_INSTRUMENTATION=contrib: the application serves already, too late for "
+            "opentelemetry-instrumentation-fastapi; call setup(app=app) where the application is made"
+        )
+    app.add_middleware(ObservabilityMiddleware)  # it insists on being the outermost itself
     # It matches whole URLs, and takes its patterns separated by commas.
     patterns = ",".join(rf"^[a-z]+://[^/]+{re.escape(path.rstrip('*/'))}(?:[/?]|$)" for path in excluded_paths)
     FastAPIInstrumentor.instrument_app(app, excluded_urls=patterns, exclude_spans=["send", "receive"])
+
+
+def _silence_native_telemetry(app: Any) -> None:
+    """Turn off what FastAPI 0.142 and newer emit by themselves, and the exporters that they would add.
+
+    It is what `FastAPI(telemetry={...})` sets. Where a FastAPI keeps it elsewhere one day, its span is the server span
+    and our middleware joins it.
+    """
+    native = getattr(app, "_telemetry", None)
+    if isinstance(native, dict):
+        native.update(tracing=False, metrics=False, logs=False, auto_configure=False)

@@ -689,24 +689,26 @@ def test_a_class_made_after_another_was_freed_is_not_mistaken_for_it():
 
 
 def test_at_the_recursion_limit_a_value_is_still_answered():
-    """A call just short of the interpreter's recursion limit isn't ended by its telemetry."""
+    """Just short of the interpreter's recursion limit telemetry shows less, and forgets that afterwards."""
+    fresh = [dataclasses.make_dataclass(f"Fresh{n}", ["a"])(n) for n in range(60)]
+    answers = []
 
     def dive():
         try:
-            return dive()
+            dive()
         except RecursionError:
-            return capture.attributes({"key": [Order(1, DAY)]}), capture.attribute({"a": fresh}), capture.text([1], 10)
+            value = fresh[len(answers) % 60]
+            answers.append((capture.attributes({"key": [value]}), capture.attribute(value), capture.text([1], 10)))
+            if len(answers) < len(fresh):
+                raise
 
-    class Fresh:
-        """A class that is first seen at the limit."""
-
-    fresh = Fresh()
-    attributes, (shown, _), text = dive()
-    assert set(attributes) <= {"key", SCHEMA}
-    assert isinstance(shown, str)
-    assert len(text) <= 10
-    assert "Fresh object>" in capture.attribute(fresh)[0]
-    assert capture.attribute({"a": DAY})[0] == '{"a":"2026-11-23"}'
+    dive()
+    assert len(answers) == len(fresh)
+    for attributes, (shown, _), text in answers:
+        assert set(attributes) <= {"key", SCHEMA}
+        assert isinstance(shown, str)
+        assert len(text) <= 10
+    assert [capture.attribute(value)[0] for value in fresh] == [f'{{"a":{n}}}' for n in range(60)]
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
@@ -1015,6 +1017,12 @@ def with_notes(*notes: object) -> BaseException:
     return error
 
 
+def without_list_of_notes() -> BaseException:
+    error = OwnError("noted")
+    error.__notes__ = 5
+    return error
+
+
 class AttributelessError(Exception):
     """An exception whose attributes can't be read."""
 
@@ -1044,6 +1052,7 @@ WILD = {
     "wide group": wide_group(30, 5),
     "long note": with_notes("n" * 100_000),
     "odd notes": with_notes(Loud(), 5, "short"),
+    "notes that aren't a list": without_list_of_notes(),
     "no attributes": raised(AttributelessError("x")),
     "source of a megabyte": SyntaxError("bad", ("f.py", 1, 2, "x" * 1_000_000)),
 }

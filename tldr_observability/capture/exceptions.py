@@ -71,6 +71,13 @@ def exception_attributes(error: BaseException) -> dict[str, AttributeValue]:
 
 def is_tame(error: BaseException) -> bool:
     """Whether the SDK's own `span.record_exception(error)` is safe and cheap."""
+    try:
+        return _is_tame(error)
+    except Exception:  # noqa: BLE001 - notes that have no length, a source that isn't text: whatever it is, it isn't tame
+        return False
+
+
+def _is_tame(error: BaseException) -> bool:
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -91,17 +98,27 @@ def is_tame(error: BaseException) -> bool:
 
 def _is_tame_alone(error: BaseException) -> bool:
     cls = type(error)
+    shape = shape_of(cls)
+    if shape.tame is None:
+        shape.tame = _is_tame_class(cls)
+    if not shape.tame:
+        return False
     message = own_message(error, 2 * _MAX_MESSAGE)
     return (
         message is not None
         and len(message) <= _MAX_MESSAGE
-        and all(raw(cls, name) is own for name, own in _KEPT_BY_THE_INTERPRETER)
+        and len(_notes(error)) == len(instance_dict(error, shape).get("__notes__", ()))  # type: ignore[arg-type]
+        and not (issubclass(cls, SyntaxError) and len(_source_of(error) or "") > _MAX_LINE)
+        and len(list(islice(_walk(_trace_of(error)), _TAME_FRAMES))) < _TAME_FRAMES
+    )
+
+
+def _is_tame_class(cls: type) -> bool:
+    return (
+        all(raw(cls, name) is own for name, own in _KEPT_BY_THE_INTERPRETER)
         and raw(cls, "__getattr__") is MISSING
         and type(raw(cls, "__getattribute__")) is WrapperDescriptorType
         and raw(cls, "__notes__") is MISSING
-        and len(_notes(error)) == len(instance_dict(error, shape_of(cls)).get("__notes__", ()))  # type: ignore[arg-type]
-        and not (issubclass(cls, SyntaxError) and len(_source_of(error) or "") > _MAX_LINE)
-        and len(list(islice(_walk(_trace_of(error)), _TAME_FRAMES))) < _TAME_FRAMES
     )
 
 

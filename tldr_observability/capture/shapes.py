@@ -50,9 +50,22 @@ class Shape:
         instance_dict: reads the instance's dictionary; None where there is none or the class put something else there.
         extra: reads the further fields of a pydantic model.
         root: for a pydantic root model, whose one field stands for it.
+        tame: for an exception, whether its attributes are the interpreter's own; None until somebody asks.
     """
 
-    __slots__ = ("base", "cls", "datatype", "extra", "fields", "instance_dict", "kind", "leaf", "root", "schema")
+    __slots__ = (
+        "base",
+        "cls",
+        "datatype",
+        "extra",
+        "fields",
+        "instance_dict",
+        "kind",
+        "leaf",
+        "root",
+        "schema",
+        "tame",
+    )
 
     def __init__(self, cls: type, kind: Kind = "unknown", base: Any = object, schema_text: str | None = None) -> None:
         self.cls = cls
@@ -65,13 +78,14 @@ class Shape:
         self.instance_dict: Callable[[object], object] | None = None
         self.extra: Callable[[object], object] | None = None
         self.root = False
+        self.tame: bool | None = None
 
 
 def shape_of(cls: type) -> Shape:
     """What is known of the class; one that can't be understood is unknown."""
     # By id, for a class is hashed and compared by its metaclass, which may be the host's.
     shape = _shapes.get(id(cls))
-    if shape is not None and shape.cls is cls:
+    if shape is not None:
         return shape
     try:
         shape = _look_at(cls)

@@ -61,19 +61,20 @@ def attribute(value: object, limits: Limits = DEFAULT_LIMITS) -> tuple[Attribute
 
 def attributes(values: Mapping[str, object], limits: Limits = DEFAULT_LIMITS) -> dict[str, AttributeValue]:
     """The attributes of one span, each as `attribute` gives it, and the schema of all as `logfire.span()` has it."""
-    if not values:
-        return {}
     try:
-        longest = min(limits.text, limits.span // len(values))
-        if type(values) is dict and len(values) <= MAX_ATTRIBUTES and _are_plain(values, longest):
-            names = tuple(values)
-            known = _schemas.get(names) or _plain_schema(names)
-            if known is not None:
-                taken: dict[str, Any] = values.copy()
-                taken[semconv.LOGFIRE_JSON_SCHEMA] = known
-                return taken
+        count = len(values)
+        if not count:
+            return {}
+        if count <= MAX_ATTRIBUTES and type(values) is dict:
+            taken: dict[str, Any] = values.copy()
+            if _are_plain(taken, min(limits.text, limits.span // count)):
+                names = tuple(taken)
+                known = _schemas.get(names) or _plain_schema(names)
+                if known is not None:
+                    taken[semconv.LOGFIRE_JSON_SCHEMA] = known
+                    return taken
         return _mixed(values, limits)
-    except Exception:  # noqa: BLE001 - as above, or another thread keeps changing the dict; a span goes without, then
+    except Exception:  # noqa: BLE001 - as above; the span goes without
         return {}
 
 

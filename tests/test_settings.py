@@ -55,7 +55,7 @@ def test_all_bad_values_are_reported_at_once(monkeypatch):
     assert list(caught.value.problems) == [
         "flush_intervall: no such setting; did you mean flush_interval?",
         "LOGFIRE_ENABLED: expected true or false, got 'maybe'",
-        "LOGFIRE_BASE_URL: expected http(s)://host[:port], got 'nowhere'",
+        "LOGFIRE_BASE_URL: expected http(s)://host[:port] without user and password, got 'nowhere'",
         f"LOGFIRE_LOG_LEVEL: expected one of {levels}, got 'loud'",
         "LOGFIRE_SAMPLE_RATE: expected a number from 0 to 1, got '2'",
         "LOGFIRE_BATCH_SIZE: expected a whole number from 1 to 10000, got 'lots'",
@@ -98,3 +98,34 @@ def test_settings_can_not_be_changed():
     """Settings are frozen once they are made."""
     with pytest.raises(ValueError, match="frozen"):
         load().batch_size = 5
+
+
+def test_variables_of_others_are_not_taken_for_ours(monkeypatch):
+    """TOKEN or ENVIRONMENT belong to somebody else; only LOGFIRE_* and the OTEL_* listed are read."""
+    monkeypatch.setenv("TOKEN", "of-somebody-else")
+    monkeypatch.setenv("SAMPLE_RATE", "0.5")
+    settings = load()
+    assert (settings.token, settings.sample_rate) == (None, 1.0)
+
+
+def test_a_problem_names_the_variable_that_was_set(monkeypatch):
+    """Where a setting has several variables the message names the one to mend."""
+    monkeypatch.setenv("LOGFIRE_TRACE_SAMPLE_RATE", "7")
+    with pytest.raises(ConfigurationError, match="LOGFIRE_TRACE_SAMPLE_RATE: expected a number from 0 to 1"):
+        load()
+
+
+def test_credentials_in_a_url_are_refused_and_not_shown(monkeypatch):
+    """A base URL with a password is a mistake, and the password is not repeated."""
+    monkeypatch.setenv("LOGFIRE_BASE_URL", "https://ada:very-secret@host")
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    assert "without user and password" in str(caught.value)
+    assert "very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["tök en", "two\nlines"])
+def test_a_token_that_no_header_can_carry_is_refused(token):
+    """A token with a line break or other than ASCII is found at set-up, not at the first export."""
+    with pytest.raises(ConfigurationError, match="visible ASCII"):
+        load({"token": token})

@@ -8,11 +8,19 @@ import. Variables of Logfire's own that are not listed here (`LOGFIRE_CONSOLE_CO
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from tldr_observability.errors import ConfigurationError
 
@@ -165,6 +173,11 @@ class ObservabilitySettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, preset."""
+        if isinstance(env_settings, EnvSettingsSource):
+            # Fields may be given by name as arguments, but a variable called TOKEN is somebody else's.
+            env_settings.env_vars = {
+                name: value for name, value in env_settings.env_vars.items() if name.startswith(("logfire_", "otel_"))
+            }
         return init_settings, env_settings, _PresetSource(settings_cls)
 
     @field_validator("environment")
@@ -178,9 +191,24 @@ class ObservabilitySettings(BaseSettings):
         if value is None:
             return None
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("http(s)://host[:port]")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
+            raise ValueError("http(s)://host[:port] without user and password")
         return value.rstrip("/")
+
+    @field_validator("token", "api_key")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(
+            "!" <= character <= "~" or character == " " for character in value.get_secret_value()
+        ):
+            raise ValueError("visible ASCII characters, for it is sent in a header")
+        return value
 
     @field_validator("excluded_paths")
     @classmethod
@@ -234,21 +262,23 @@ _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number",
 
 def _problem(error: Any) -> str:
     """One line for one of pydantic's errors: the variable (or argument), what was expected and what arrived."""
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    secret = "TOKEN" in name.upper() or "KEY" in name.upper()
-    given = "a secret of another kind" if secret else repr(error["input"])[:100]
-    return f"{name}: expected {_expected(name, error)}, got {given}"
+    location = str(error["loc"][0])
+    key = next(key for key in ObservabilitySettings.model_fields if location in (key, *_variables(key)))
+    # Pydantic names a field's first variable, whichever was set.
+    name = next((v for v in _variables(key) if os.environ.get(v)), location) if location != key else key
+    if key in ("token", "api_key"):
+        given = "another value"
+    else:
+        given = re.sub(r"//[^/@]*@", "//***@", repr(error["input"])[:100])
+    return f"{name}: expected {_expected(ObservabilitySettings.model_fields[key], error)}, got {given}"
 
 
-def _expected(name: str, error: Any) -> str:
+def _expected(field: FieldInfo, error: Any) -> str:
     match error["type"]:
         case "value_error":
             return str(error["ctx"]["error"])
         case "literal_error":
             return f"one of {error['ctx']['expected']}"
-    field = next(
-        field for key, field in ObservabilitySettings.model_fields.items() if name == key or name in _variables(key)
-    )
     kind = next((text for part, text in _KINDS.items() if part in str(field.annotation)), "text")
     return f"{kind}{_bounds(field)}"
 

@@ -10,7 +10,12 @@ import tldr_observability
 from tldr_observability import _record
 from tldr_observability._setup.observability import Observability, Status
 from tldr_observability.errors import ConfigurationError
-from tldr_observability.settings import ObservabilitySettings, load
+
+try:
+    from tldr_observability.settings import ObservabilitySettings, load
+except ValueError as error:
+    # Pydantic loads Logfire as its plugin with a program's first model, and Logfire reads its variables then.
+    raise ConfigurationError(f"Logfire refuses one of the LOGFIRE_* variables: {error}") from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -183,7 +183,8 @@ class Exchange:
 
     def _find_route(self) -> None:
         if self._route is None:
-            self._route = self._routes.template(self._scope, self._entry)
+            with guarded("finding a request's route"):
+                self._route = self._routes.template(self._scope, self._entry)
 
     def _response_start(self, message: Message, headers: Iterable[tuple[bytes, bytes]], known: h.Headers) -> Message:
         """The start of a response, with the correlation id and the span that answers added to a copy of it."""

@@ -159,7 +159,8 @@ class HttpExchange(Exchange):
             self._discount()
             if self.disconnected and self._outcome is None and self.error is None:
                 self._outcome = DISCONNECTED
-        self._measure()
+        with guarded("measuring a request"):
+            self._measure()
         self._describe()
 
     def _describe_status(self, attributes: dict[str, Any]) -> None:
@@ -173,6 +174,8 @@ class HttpExchange(Exchange):
         return self._request_size if self._request_size is not None else self._received
 
     def _response_bytes(self) -> int | None:
+        if self._method == "HEAD":
+            return 0  # the server keeps back what the app sends
         return self._response_size if self._is_file else self._sent
 
     def _describe(self) -> None:

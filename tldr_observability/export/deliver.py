@@ -154,7 +154,7 @@ def _network_reason(error: BaseException) -> str:
     inner: BaseException | None = error
     while inner is not None and seen < 10:  # noqa: PLR2004 - a chain may loop
         if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror.lower()
+            return inner.strerror if inner.strerror.startswith("[") else inner.strerror.lower()
         reason = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
         inner = reason if isinstance(reason, BaseException) else inner.__cause__ or inner.__context__
         seen += 1

@@ -70,6 +70,8 @@ class Destination:
                 if value := environ.get(variable, "").strip():
                     if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
                         problems.append(f"{variable}: expected http(s)://host[:port], got {value!r}")
+                    elif urlsplit(value).username is not None:
+                        problems.append(f"{variable}: put user and password into OTEL_EXPORTER_OTLP_HEADERS")
                     urls[signal] = f"{value.rstrip('/')}{path}" if path else value
                     break
         protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()

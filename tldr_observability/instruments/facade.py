@@ -41,7 +41,9 @@ class Metrics:
 
     def histogram(self, name: str, *, unit: str = "1", description: str = "") -> Histogram:
         """A distribution of values, such as durations in seconds."""
-        return self._get("histogram", name, unit, lambda m: m.create_histogram(name, unit=unit, description=description))
+        return self._get(
+            "histogram", name, unit, lambda m: m.create_histogram(name, unit=unit, description=description)
+        )
 
     def gauge(self, name: str, *, unit: str = "1", description: str = "") -> _Gauge:
         """A value that is what it was last set to, such as a temperature."""
@@ -71,5 +73,7 @@ class Metrics:
             self._made[name] = (shape, make(get_meter(semconv.SCOPE_NAME)))
         made_shape, instrument = self._made[name]
         if made_shape != shape:
-            raise ValueError(f"metric {name!r} is a {made_shape[0]} in {made_shape[1]!r} already, not a {kind} in {unit!r}")
+            raise ValueError(
+                f"metric {name!r} is a {made_shape[0]} in {made_shape[1]!r} already, not a {kind} in {unit!r}"
+            )
         return cast("_T", instrument)

@@ -5,18 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tldr_observability._setup import pipeline
-from tldr_observability._setup.providers import Host
-from tldr_observability.cli.diagnosis import endpoints, origins, parts, secrets, versions
+from tldr_observability.cli.diagnosis import secrets, versions
 from tldr_observability.errors import ConfigurationError
-from tldr_observability.export.destination import Destination
-from tldr_observability.settings import ObservabilitySettings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
-    T = TypeVar("T")
+    from tldr_observability.cli.diagnosis import endpoints, origins, parts
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -59,44 +52,25 @@ class Diagnosis:
 def diagnose() -> Diagnosis:
     """Read the environment as `setup()` would, and ask the endpoints. Sets nothing up."""
     diagnosis = Diagnosis(versions.find())
-    settings = _try(diagnosis, load)
-    destinations = _destinations(diagnosis, settings)
-    if settings is None or diagnosis.problems:
+    try:
+        from tldr_observability.cli.diagnosis.examination import examine
+    except ValueError as error:  # on import Logfire reads variables of its own, and refuses bad values so
+        diagnosis.problems = [secrets.hide(f"Logfire can't be imported with these LOGFIRE_* variables: {error}")]
+        diagnosis.problems += map(secrets.hide, _further_problems())
         diagnosis.bad_settings = True
         return diagnosis
-    diagnosis.settings, diagnosis.preset = origins.trace(settings), origins.preset_name(settings)
-    diagnosis.parts = parts.look(settings, destinations, diagnosis.versions.installed)
-    diagnosis.endpoints = endpoints.ask(destinations, _token_variable(settings))
-    diagnosis.problems = [
-        *(
-            f"{part.status.part}: {part.status.detail}; type: {part.type_this}"
-            for part in diagnosis.parts
-            if not part.works
-        ),
-        *(f"{endpoint.name}: {endpoint.detail}; {endpoint.fix}" for endpoint in diagnosis.endpoints if not endpoint.ok),
-        *diagnosis.versions.conflicts,
-    ]
+    examine(diagnosis)
     return diagnosis
 
 
-def _destinations(diagnosis: Diagnosis, settings: ObservabilitySettings | None) -> list[Destination]:
-    """Where `setup()` would send, in a program that has set up nothing itself."""
-    if settings is not None and not settings.enabled:
-        return []
-    _try(diagnosis, pipeline.metric_interval)
-    if settings is None:
-        _try(diagnosis, Destination.from_environment)  # so that one run shows its problems too
-        return []
-    return _try(diagnosis, lambda: pipeline.destinations(settings, Host.NOBODY)) or []
-
-
-def _try(diagnosis: Diagnosis, read: Callable[[], T]) -> T | None:
+def _further_problems() -> tuple[str, ...]:
+    """What else is wrong with the settings. They come without Logfire, once its pydantic plugin has failed to load."""
     try:
-        return read()
+        from tldr_observability.settings import load
+
+        load()
     except ConfigurationError as error:
-        diagnosis.problems += map(secrets.hide, error.problems)
-        return None
-
-
-def _token_variable(settings: ObservabilitySettings) -> str:
-    return "LOGFIRE_TOKEN" if settings.token else "LOGFIRE_API_KEY"
+        return error.problems
+    except ValueError:
+        pass  # Logfire again, which has been reported
+    return ()

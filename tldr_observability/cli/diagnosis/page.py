@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from tldr_observability.cli.diagnosis import parts
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -105,6 +103,8 @@ def _verdict(diagnosis: Diagnosis, pen: _Pen) -> Iterator[str]:
 
 
 def _invitation(diagnosis: Diagnosis, pen: _Pen) -> Iterator[str]:
+    from tldr_observability.cli.diagnosis import parts
+
     export = next(part for part in diagnosis.parts if part.status.part == "export")
     yield f"Nothing is sent: {export.status.detail}. To send, type:"
     rows = [(export.type_this, "")]

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import pytest
@@ -245,9 +245,8 @@ def test_a_request_that_is_abandoned_leaves_the_collectors_context_alone(telemet
         coroutine.send(None)
 
     asyncio.run(start())
-    thread = threading.Thread(target=coroutine.close)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(coroutine.close).result()
     assert telemetry.server.attributes["tldr.outcome"] == "cancelled"
     assert not caplog.records
 

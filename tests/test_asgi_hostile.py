@@ -83,6 +83,9 @@ def test_the_app_answers_as_without_us(telemetry, change, captures):  # noqa: F8
         assert len(value) <= 128
     encoded = encode_spans(telemetry.spans).SerializeToString()
     assert len(encoded) < 100_000
+    assert all(
+        value.encode("utf-8") is not None for value in telemetry.server.attributes.values() if isinstance(value, str)
+    )
     sizes = [len(value) for value in telemetry.server.attributes.values() if isinstance(value, str)]
     assert max(sizes) <= 10 * 1024
     assert len(telemetry.server.attributes) <= 128
@@ -176,6 +179,27 @@ def test_a_span_processor_that_fails_does_not_reach_the_request(telemetry, caplo
     app = type(telemetry.wrap(hello))(hello, tracer_provider=Broken(), meter_provider=telemetry.meter_provider)
     assert run(app).body == b"hello"
     assert "beginning a request" in caplog.text
+
+
+def test_a_route_that_breaks_when_looked_at_costs_its_name_only(telemetry, caplog):  # noqa: F811
+    """Where a router's own objects raise, the span has everything but the route, and the request is counted."""
+    guard.set_strict(False)
+    guard._last_logged.clear()
+
+    class Route:
+        @property
+        def path_format(self):
+            raise RuntimeError("not now")
+
+    async def app(scope, receive, send):
+        scope["route"] = Route()
+        await hello(scope, receive, send)
+
+    assert run(telemetry.wrap(app)).body == b"hello"
+    assert telemetry.server.name == "GET"
+    assert telemetry.server.attributes["http.response.status_code"] == 200
+    assert len(telemetry.points("http.server.request.duration")) == 1
+    assert "finding a request's route" in caplog.text
 
 
 names = st.sampled_from([b"traceparent", b"tracestate", b"baggage", b"x-request-id", b"host", b"content-length",

@@ -193,8 +193,8 @@ def test_everything_is_flushed_before_the_server_ends(telemetry, place):  # noqa
 
     def flush(timeout):
         assert timeout is None
-        happened.append("flushed")
         assert threading.current_thread() is not server._thread
+        happened.append("flushed")
         return True
 
     app = FastAPI(lifespan=lifespan)

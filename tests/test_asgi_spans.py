@@ -192,6 +192,18 @@ def test_attributes_follow_the_stable_conventions(telemetry):  # noqa: F811
     assert telemetry.server.status.status_code is StatusCode.UNSET
 
 
+@pytest.mark.parametrize(("host", "scheme", "address", "port"), [
+    (b"shop.example", "https", "shop.example", 443), (b"[2001:db8::1]:81", "http", "2001:db8::1", 81),
+    (b"[2001:db8::1]", "http", "2001:db8::1", 80), (b"shop.example/path", "http", "127.0.0.1", 8000),
+    (b"user:pw@shop.example", "http", "127.0.0.1", 8000), (b"", "http", "127.0.0.1", 8000),
+])  # fmt: skip
+def test_the_server_is_the_one_that_the_client_asked_for(telemetry, host, scheme, address, port):  # noqa: F811
+    """The Host header names the server where it is well-formed, else the socket does."""
+    run(telemetry.wrap(hello), http_scope(scheme=scheme, headers=[(b"host", host)]))
+    attributes = telemetry.server.attributes
+    assert (attributes["server.address"], attributes["server.port"]) == (address, port)
+
+
 def test_an_unknown_method_does_not_become_a_name(telemetry):  # noqa: F811
     """A made-up method is `_OTHER` and its own word is kept apart, cut short."""
     run(telemetry.wrap(hello), http_scope(method="BREW" * 100))
@@ -389,6 +401,21 @@ def test_extensions_pass_untouched(telemetry, messages):  # noqa: F811
     assert telemetry.server
 
 
+def test_a_response_with_trailers_ends_with_the_last_of_them(telemetry):  # noqa: F811
+    """Until its trailers are sent, a response is not complete."""
+    active = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "trailers": True, "headers": []})
+        await send({"type": "http.response.body", "body": b"a"})
+        active.extend(point.value for point in telemetry.points("http.server.active_requests"))
+        await send({"type": "http.response.trailers", "headers": []})
+        active.extend(point.value for point in telemetry.points("http.server.active_requests"))
+
+    run(telemetry.wrap(app))
+    assert active == [1, 0]
+
+
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/healthz", "/internal/x", "/internal-too"])
 def test_an_excluded_path_leaves_nothing(telemetry, path):  # noqa: F811
     """An excluded request makes no span, no metric and no parentless spans inside it, with or without a caller."""
@@ -483,6 +510,12 @@ def test_metrics_follow_the_conventions(telemetry):  # noqa: F811
     assert sent.sum == 9
     (received,) = telemetry.points("http.server.request.body.size")
     assert received.sum == 0
+
+
+def test_the_answer_to_a_head_request_has_no_body(telemetry):  # noqa: F811
+    """What an app sends in answer to HEAD doesn't count, for the server keeps it back."""
+    run(telemetry.wrap(hello), http_scope(method="HEAD"))
+    assert telemetry.server.attributes["http.response.body.size"] == 0
 
 
 def test_hostile_requests_make_no_new_series(telemetry):  # noqa: F811

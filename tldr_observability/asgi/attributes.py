@@ -85,7 +85,7 @@ def _server(scope: Mapping[str, Any], headers: h.Headers, scheme: str) -> Any:
     authority = _AUTHORITY.fullmatch(h.first(headers, h.HOST))
     if authority is None:
         return scope.get("server")
-    return authority[1].decode("ascii"), int(authority[2]) if authority[2] else _DEFAULT_PORTS[scheme]
+    return authority[1].strip(b"[]").decode("ascii"), int(authority[2]) if authority[2] else _DEFAULT_PORTS[scheme]
 
 
 def _put(attributes: Attributes, address_key: str, port_key: str, end: Any) -> None:

@@ -39,7 +39,12 @@ def start(otlp_receiver: OTLPReceiver) -> Iterator[Callable[..., Observability]]
 
     def begin(**settings: Any) -> Observability:
         _setup.reset()
-        defaults = {"base_url": otlp_receiver.url, "token": "test-token", "console_enabled": False}
+        defaults = {
+            "base_url": otlp_receiver.url,
+            "token": "test-token",
+            "send_to_logfire": True,
+            "console_enabled": False,
+        }
         return _setup.setup(**{**defaults, **settings})
 
     yield begin
@@ -95,6 +100,8 @@ def program(otlp_receiver: OTLPReceiver, tmp_path: Path) -> Iterator[Callable[..
                 "LOGFIRE_TOKEN": "test-token",
                 "LOGFIRE_BASE_URL": otlp_receiver.url,
                 "PYTHONUNBUFFERED": "1",
+                # What must arrive has time to on a busy machine; tests of the deadline set their own.
+                "LOGFIRE_SHUTDOWN_TIMEOUT": "15",
                 **(env or {}),
             },
         )

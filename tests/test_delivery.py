@@ -79,6 +79,17 @@ def test_a_backend_that_is_not_there_yet_gets_everything_when_it_comes(start, ca
     assert "connection refused" in lines(caplog)[0]
 
 
+def test_a_slow_backend_gets_everything_once(otlp_receiver, start):
+    """A backend that takes half a second for each answer delays nobody and gets each span once."""
+    start(flush_interval=0.05, batch_size=20)
+    otlp_receiver.respond(200, delay=0.5)
+    before = time.monotonic()
+    record(100)
+    assert time.monotonic() - before < 0.3
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) >= 100, timeout=10)
+    assert len({span.span_id for span in otlp_receiver.spans}) == len(otlp_receiver.spans) == 100
+
+
 def test_retries_carry_the_same_bytes(otlp_receiver, start):
     """A backend that recognises bodies can drop a repetition: a request is tried again byte for byte."""
     observability = start()

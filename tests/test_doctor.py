@@ -29,7 +29,7 @@ def receiver():
 
 def environment(variables):
     """The environment of this process, with these of our variables and no other."""
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("LOGFIRE_", "OTEL_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("LOGFIRE_", "OTEL_", "PYTEST"))}
     return kept | variables
 
 

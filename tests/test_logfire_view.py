@@ -1,4 +1,4 @@
-"""What Logfire's live view reads: our spans carry the fields of Logfire's own, through its pipeline and through ours."""
+"""What Logfire's live view reads: our spans have the fields of Logfire's own, through its pipeline and ours."""
 
 from __future__ import annotations
 

@@ -84,8 +84,8 @@ def test_a_span_that_is_open_at_the_end_is_exported(otlp_receiver, program):
 @pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), signal.SIGTERM)", "os._exit(0)"])
 @pytest.mark.parametrize("backend", ["hanging", "refusing", "answering 503"])
 def test_a_dead_backend_delays_the_end_by_two_seconds_at_most(otlp_receiver, program, backend, ending):
-    """With a full queue and a backend that hangs, refuses or fails, the process ends in time and says it in one line."""
-    env = {}
+    """With a full queue and a backend that hangs, refuses or fails, the process ends in time and says so once."""
+    env = {"LOGFIRE_SHUTDOWN_TIMEOUT": ""}
     if backend == "hanging":
         otlp_receiver.hang()
     elif backend == "refusing":
@@ -197,7 +197,8 @@ def test_a_server_in_front_of_a_hanging_backend_stops_in_time(otlp_receiver, pro
     (tmp_path / "shop.py").write_text(APP)
     port = free_port()
     otlp_receiver.hang()
-    running = program("", "-m", "uvicorn", "shop:app", "--port", str(port), "--log-level", "warning")
+    command = ["-m", "uvicorn", "shop:app", "--port", str(port), "--log-level", "warning"]
+    running = program("", *command, env={"LOGFIRE_SHUTDOWN_TIMEOUT": ""})
     get(port, "/items/1")
     before = time.monotonic()
     running.terminate()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import os
 import time
 from threading import enumerate as all_threads
 
@@ -9,7 +11,7 @@ import logfire
 import pytest
 from opentelemetry import _logs, baggage, context, metrics, trace
 
-from tldr_observability import ConfigurationError, ObservabilitySettings, setup
+from tldr_observability import ConfigurationError, ObservabilitySettings, _setup, setup
 from tldr_observability.context import add_user_context
 
 
@@ -80,10 +82,26 @@ def test_without_a_token_nothing_is_sent_and_nothing_fails(otlp_receiver, start)
     assert "LOGFIRE_TOKEN" in status.detail
 
 
+def test_a_developers_token_sends_nothing_of_tests(otlp_receiver, monkeypatch):
+    """Under pytest a token in the environment is not used unless LOGFIRE_SEND_TO_LOGFIRE says so."""
+    monkeypatch.setenv("LOGFIRE_TOKEN", "of-the-developer")
+    monkeypatch.setenv("LOGFIRE_BASE_URL", otlp_receiver.url)
+    for said in (None, "true"):
+        if said:
+            monkeypatch.setenv("LOGFIRE_SEND_TO_LOGFIRE", said)
+        _setup.reset()
+        observability = setup()
+        record_one_of_each()
+        assert observability.flush()
+        assert bool(otlp_receiver.spans) is bool(said)
+        assert observability.report()[0].on is bool(said)
+    _setup.reset()
+
+
 def test_the_switch_of_logfire_keeps_everything_at_home(otlp_receiver, start, monkeypatch):
     """LOGFIRE_SEND_TO_LOGFIRE=false sends nothing although there is a token."""
     monkeypatch.setenv("LOGFIRE_SEND_TO_LOGFIRE", "false")
-    observability = start()
+    observability = start(send_to_logfire=False)
     record_one_of_each()
     assert observability.flush()
     assert not otlp_receiver.requests
@@ -122,12 +140,8 @@ def test_a_base_url_and_a_token_from_the_environment_are_used(otlp_receiver, mon
     """LOGFIRE_BASE_URL says where, LOGFIRE_TOKEN with what."""
     monkeypatch.setenv("LOGFIRE_BASE_URL", otlp_receiver.url + "/")
     monkeypatch.setenv("LOGFIRE_TOKEN", "from-environment")
-    start()
-    from tldr_observability import _setup
-
     _setup.reset()
-    otlp_receiver.clear()
-    observability = setup(console_enabled=False)
+    observability = setup(console_enabled=False, send_to_logfire=True)
     record_one_of_each()
     assert observability.flush()
     assert otlp_receiver.requests[0].headers["authorization"] == "from-environment"
@@ -152,8 +166,6 @@ def test_an_otlp_endpoint_of_ones_own_gets_everything_once(otlp_receiver, start,
     assert [span.name for span in otlp_receiver.spans] == ["checkout"]
     assert {request.headers["x-team"] for request in otlp_receiver.requests} == {"shop floor"}
     assert next(m for m in otlp_receiver.metrics if m.name == "orders").temporality == "cumulative"
-    import os
-
     assert os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] == otlp_receiver.url
 
 
@@ -299,7 +311,6 @@ def test_baggage_never_becomes_an_attribute(otlp_receiver, start):
 
 def test_the_context_is_on_every_later_span_and_log_record(otlp_receiver, start):
     """add_user_context() reaches spans of any origin: OpenTelemetry's, Logfire's and log records."""
-    import contextvars
 
     def work():
         add_user_context(organization_id="org-1", user_id=7, api_key_id="key-3")

@@ -6,7 +6,6 @@ Decorators, spans and the middleware are made before, after and without `setup()
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,18 +16,23 @@ if TYPE_CHECKING:
 __all__ = ["Record", "record", "reset"]
 
 
-@dataclass(slots=True)
 class Record:
-    """The state of this process; the defaults are those of a program that never called `setup()`."""
+    """The state of this process; a new one is that of a program that never called `setup()`.
 
-    enabled: bool = True
-    """False after `setup(enabled=False)`: decorators, spans and the middleware do nothing. Without `setup()` they speak
-    to whatever OpenTelemetry providers the program has."""
-    slow_threshold: float | None = None
-    """Seconds from which a decorated call is marked and logged as slow, unless the decorator says otherwise."""
-    settings: ObservabilitySettings | None = None
-    flush: Callable[[float | None], bool] | None = None
-    """Sends what is queued, within the given seconds; None before `setup()`."""
+    Not a dataclass: `dataclasses` alone would be a twentieth of the package's import time.
+    """
+
+    __slots__ = ("enabled", "flush", "settings", "slow_threshold")
+
+    def __init__(self) -> None:
+        self.enabled: bool = True
+        """False after `setup(enabled=False)`: decorators, spans and the middleware do nothing. Without `setup()` they
+        speak to whatever OpenTelemetry providers the program has."""
+        self.slow_threshold: float | None = None
+        """Seconds from which a decorated call is marked and logged as slow, unless the decorator says otherwise."""
+        self.settings: ObservabilitySettings | None = None
+        self.flush: Callable[[float | None], bool] | None = None
+        """Sends what is queued, within the given seconds (None: before the process ends); None before `setup()`."""
 
 
 record = Record()
@@ -36,6 +40,4 @@ record = Record()
 
 def reset() -> None:
     """Back to the state before `setup()`."""
-    blank = Record()
-    for name in Record.__slots__:
-        setattr(record, name, getattr(blank, name))
+    Record.__init__(record)

@@ -100,9 +100,10 @@ class ObservabilitySettings(BaseSettings):
     """Logfire's API key. It serves as write token where `token` is not set, and is never sent to ingest where it is."""
 
     send_to_logfire: Annotated[bool, BeforeValidator(_if_token_present)] = _variable(
-        "LOGFIRE_SEND_TO_LOGFIRE", default=True
+        "LOGFIRE_SEND_TO_LOGFIRE", default_factory=lambda: "PYTEST_VERSION" not in os.environ
     )
-    """Logfire's own switch: false keeps everything in the process although there is a token."""
+    """Logfire's own switch, with its default: true, but false under pytest, where a developer's token must not send the
+    telemetry of tests. False keeps everything in the process although there is a token."""
 
     base_url: str | None = _variable("LOGFIRE_BASE_URL", default=None)
     """Where telemetry is sent (`http(s)://host[:port]`): a self-hosted or local backend. By default Logfire's region

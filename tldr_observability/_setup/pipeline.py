@@ -161,6 +161,9 @@ class Pipeline:
             )
         if self._host is Host.LOGFIRE_SENDING:
             return Status("export", on=True, detail=self._joined_message([]))
+        if not self.rooms and self._settings.write_tokens and not self._settings.send_to_logfire:
+            why = "LOGFIRE_SEND_TO_LOGFIRE is false, as it is by default under pytest"
+            return Status("export", on=False, detail=why)
         if not self.rooms:
             return Status(
                 "export", on=False, detail="nothing to send to: set LOGFIRE_TOKEN, or OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -55,6 +55,7 @@ def telemetry(
         settings = {
             "enabled": True,
             "token": "test-token",
+            "send_to_logfire": True,
             "base_url": otlp_receiver.url,
             "environment": "development",
             "console_enabled": False,

@@ -79,7 +79,11 @@ class _PresetSource(PydanticBaseSettingsSource):
 
 
 class ObservabilitySettings(BaseSettings):
-    """The settings of `setup()`, frozen and checked. Make them with `load`, which reports all problems at once."""
+    """The settings of `setup()`, frozen and checked.
+
+    `setup()` makes them and reports bad values as one `ConfigurationError`. Made by hand, `ObservabilitySettings(...)`
+    takes the fields by name and raises pydantic's `ValidationError`.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_ignore_empty=True, populate_by_name=True, use_attribute_docstrings=True

@@ -65,7 +65,7 @@ def runs(tmp_path_factory):
         path = tmp_path_factory.mktemp("run") / "shop.py"
         path.write_text(SOURCE.format(pipeline=pipeline, recorder=recorder))
         with OTLPReceiver() as receiver:
-            environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOGFIRE_", "OTEL_"))}
+            environment = {k: v for k, v in os.environ.items() if not k.startswith(("LOGFIRE_", "OTEL_", "PYTEST"))}
             environment |= {"LOGFIRE_TOKEN": "test-token", "LOGFIRE_BASE_URL": receiver.url}
             subprocess.run([sys.executable, str(path)], check=True, timeout=30, cwd=path.parent, env=environment)
             results[pipeline, recorder] = (receiver.spans, receiver.pending_spans)

@@ -225,3 +225,26 @@ def test_a_receiver_alone_sets_nothing_up(run):
         "no:logfire",
     )
     result.assert_outcomes(passed=1)
+
+
+def test_whatever_traces_the_test_run_is_nobodys_parent(run):
+    """A plugin that makes each test a span, sampled or not, neither hides nor adopts what the test records."""
+    result = run(
+        """
+        import pytest
+        from opentelemetry import trace
+        from tldr_observability import span
+
+        @pytest.fixture(autouse=True, scope="module")
+        def traced_run():
+            around = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))
+            with trace.use_span(around):
+                yield
+
+        def test_span(traced_run, telemetry):
+            with span("mine"):
+                pass
+            assert telemetry.span("mine").parent_id is None
+        """
+    )
+    result.assert_outcomes(passed=1)

@@ -45,10 +45,14 @@ def telemetry(
     A `setup(app=app)` in the code under test joins this one. Only flushes export, so nothing arrives half way through.
     A bug of this package is raised rather than logged.
     """
+    from opentelemetry import context
+
     from tldr_observability import _setup, guard
     from tldr_observability.testing.telemetry import Telemetry
 
     _setup.reset()
+    # Whatever traces the test run itself (Logfire's pytest plugin does) must be nobody's parent here.
+    outside = context.attach(context.Context())
     strict_before = guard.set_strict(True)
     try:
         monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", _NEVER_MILLISECONDS)
@@ -69,3 +73,4 @@ def telemetry(
     finally:
         _setup.reset()
         guard.set_strict(strict_before)
+        context.detach(outside)

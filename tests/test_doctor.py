@@ -370,7 +370,10 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 def test_only_a_terminal_gets_colours(receiver):
     """On a terminal the verdict is coloured; in a pipe the page is plain."""
-    terminal, child = pty.openpty()
+    try:
+        terminal, child = pty.openpty()
+    except OSError:
+        pytest.skip("this machine has no terminals (/dev/pts is not mounted)")
     variables = {"LOGFIRE_TOKEN": TOKEN, "LOGFIRE_BASE_URL": receiver.url}
     subprocess.run(
         [sys.executable, "-m", "tldr_observability.cli", "doctor"],

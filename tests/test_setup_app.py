@@ -273,3 +273,74 @@ def test_requests_are_not_delayed_by_a_backend_that_hangs(otlp_receiver, start):
     for _ in range(20):
         assert ask(app, "GET", "/items/1").status_code == 200
     assert time.monotonic() - before < 3
+
+
+def test_the_last_word_on_identity_counts(otlp_receiver, start):
+    """What a later dependency finds out, in a thread of its own, replaces what an earlier one assumed."""
+    app = FastAPI()
+
+    async def assume() -> None:
+        add_user_context(organization_id="assumed", user_id="anonymous")
+
+    def verify() -> None:
+        add_user_context(user_id="ada")
+
+    @app.get("/me", dependencies=[Depends(assume), Depends(verify)])
+    async def me() -> int:
+        return look_up(1)
+
+    observability = start(app=app)
+    ask(app, "GET", "/me")
+    assert observability.flush()
+    assert {span.attributes["user.id"] for span in otlp_receiver.spans} == {"ada"}
+    assert {span.attributes["tldr.organization.id"] for span in otlp_receiver.spans} == {"assumed"}
+
+
+def test_credentials_in_a_query_string_are_withheld(otlp_receiver, start):
+    """The values of parameters that hold credentials by their names are not exported; harmless ones stay."""
+    app = make_app()
+    observability = start(app=app)
+    ask(app, "GET", "/items/1?api_key=s3cret&access%5Ftoken=s3cret&author=ada&code=s3cret&page=2&flag")
+    assert observability.flush()
+    (server,) = server_spans(otlp_receiver)
+    assert server.attributes["url.query"] == (
+        "api_key=[redacted]&access%5Ftoken=[redacted]&author=ada&code=[redacted]&page=2&flag"
+    )
+    assert "s3cret" not in str(otlp_receiver.spans)
+
+
+def test_contrib_counts_requests_under_the_stable_name(otlp_receiver, program):
+    """With contrib, too, the metric is http.server.request.duration, and no caller can choose its attributes."""
+    running = program(
+        """
+import asyncio, httpx
+from fastapi import FastAPI
+from tldr_observability import setup
+
+app = FastAPI()
+setup(app=app)
+
+@app.get("/items/{item}")
+async def item(item: int) -> int:
+    return item
+
+async def ask():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+        await client.get("/items/1", headers={"Host": "chosen-by-a-caller"})
+
+asyncio.run(ask())
+""",
+        env={"LOGFIRE_FASTAPI_INSTRUMENTATION": "contrib"},
+    )
+    assert running.finish() == 0, running.output
+    assert otlp_receiver.total("http.server.request.duration", {"http.route": "/items/{item}"}) == 1
+    assert "chosen-by-a-caller" not in str(otlp_receiver.metrics)
+    assert [span.name for span in server_spans(otlp_receiver)] == ["GET /items/{item}"]
+
+
+def test_contrib_for_an_app_that_serves_already_is_refused(start):
+    """What can't work any more is said, with what to do instead."""
+    app = make_app()
+    ask(app, "GET", "/items/1")
+    with pytest.raises(ConfigurationError, match="serves already"):
+        start(app=app, fastapi_instrumentation="contrib")

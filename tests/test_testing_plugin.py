@@ -248,3 +248,36 @@ def test_whatever_traces_the_test_run_is_nobodys_parent(run):
         """
     )
     result.assert_outcomes(passed=1)
+
+
+def test_metrics_of_a_second_test_are_seen_as_well(run):
+    """Instruments outlive the set-up of one test: ad-hoc ones, `timed` and the middleware's count in each test."""
+    run(
+        """
+        import asyncio
+        import httpx, pytest
+        from fastapi import FastAPI
+        from tldr_observability import metrics, setup, timed
+
+        app = FastAPI()
+        orders = metrics.counter("orders")
+
+        @app.get("/")
+        @timed(name="root")
+        async def root() -> int:
+            orders.add(1)
+            return 1
+
+        async def ask():
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+                await client.get("/")
+
+        @pytest.mark.parametrize("turn", [1, 2, 3])
+        def test_turn(telemetry, turn):
+            setup(app=app)
+            asyncio.run(ask())
+            assert telemetry.total("orders") == 1
+            assert telemetry.total("tldr.function.duration", {"code.function": "root"}) == 1
+            assert telemetry.total("http.server.request.duration") == 1
+        """
+    ).assert_outcomes(passed=3)

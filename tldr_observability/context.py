@@ -4,7 +4,8 @@ Two kinds of facts, with two reaches:
 
 * **Identity** (correlation id, organization, user, API key) belongs to the request or task as a whole. It is known to
   everything that runs on its behalf, threads included: a synchronous FastAPI dependency that authenticates the caller
-  runs in a copy of the context, and what it learns must still reach the endpoint and the server span.
+  runs in a copy of the context, and what it learns must still reach the endpoint and the server span. The last word
+  counts, wherever in the request it was said.
 * **Processing facts** (stream, batch, platform, stage) belong to the asyncio task or thread that set them and to its
   children: two streams processed side by side must not mix.
 
@@ -61,11 +62,11 @@ def end_unit(token: Token[_Frame]) -> None:
 
 
 def attributes() -> Mapping[str, str]:
-    """The current context as attributes; empty when nothing was set. The caller must not change it."""
+    """The current context as attributes; empty when nothing was set."""
     own, unit = _frame.get()
     if not unit:
         return own
-    return {**unit, **own} if own else unit
+    return {**unit, **own}  # a copy, too: other threads of the request may add to it
 
 
 def set_correlation_id(correlation_id: str | None = None) -> str:
@@ -139,9 +140,10 @@ def _text(value: object) -> str:
 
 
 def _set_identity(facts: dict[str, str]) -> None:
-    _set_own(facts)
     unit = _frame.get().unit
-    if unit is not None:
+    if unit is None:  # outside of any request or task there is only what this task and its children know
+        _set_own(facts)
+    else:
         unit.update(facts)
 
 

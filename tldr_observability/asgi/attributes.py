@@ -16,6 +16,7 @@ from opentelemetry.semconv.attributes import (
 
 from tldr_observability import semconv
 from tldr_observability.asgi import headers as h
+from tldr_observability.asgi.sensitive import redacted_query
 from tldr_observability.asgi.text import bounded
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def request_attributes(scope: Mapping[str, Any], headers: h.Headers, method: str
     if method is OTHER and (original := bounded(scope.get("method"), MAX_METHOD_LENGTH)):
         attributes[http_attributes.HTTP_REQUEST_METHOD_ORIGINAL] = original
     if query := bounded(scope.get("query_string"), MAX_QUERY_LENGTH):
-        attributes[url_attributes.URL_QUERY] = query
+        attributes[url_attributes.URL_QUERY] = redacted_query(query)
     if version := known_version(scope):
         attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
     if agent := bounded(h.first(headers, h.USER_AGENT), MAX_AGENT_LENGTH):

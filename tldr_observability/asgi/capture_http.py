@@ -6,6 +6,7 @@ import codecs
 from typing import TYPE_CHECKING
 
 from tldr_observability.asgi import headers as h
+from tldr_observability.asgi.sensitive import REDACTED, is_sensitive
 from tldr_observability.asgi.text import bounded
 
 if TYPE_CHECKING:
@@ -17,40 +18,6 @@ MAX_HEADERS = 64
 MAX_NAME_LENGTH = 128
 MAX_VALUE_BYTES = 1024
 MAX_BODY_BYTES = 10 * 1024
-REDACTED = "[redacted]"
-
-_SENSITIVE = frozenset(
-    {
-        "authentication-info",
-        "authorization",
-        "cookie",
-        "cookie2",
-        "dpop",
-        "proxy-authorization",
-        "set-cookie",
-        "set-cookie2",
-        "x-amz-security-token",
-        "x-api-key",
-        "x-auth",
-        "x-csrftoken",
-        "x-forwarded-access-token",
-        "x-xsrf-token",
-    }
-)
-_SENSITIVE_ENDINGS = (
-    "apikey",
-    "-auth",
-    "authorization",
-    "-credential",
-    "-credentials",
-    "-key",
-    "-password",
-    "-secret",
-    "-session",
-    "-signature",
-    "-token",
-)
-
 _TEXTUAL = (
     b"text/",
     b"application/json",
@@ -68,15 +35,9 @@ def header_attributes(prefix: str, headers: Iterable[tuple[bytes, bytes]]) -> di
         if index >= MAX_HEADERS:
             break
         name = bounded(raw, MAX_NAME_LENGTH).lower()
-        attributes.setdefault(f"{prefix}.{name}", []).append(_header_value(name, value))
+        shown = REDACTED if is_sensitive(name) else bounded(value, MAX_VALUE_BYTES)
+        attributes.setdefault(f"{prefix}.{name}", []).append(shown)
     return attributes
-
-
-def _header_value(name: str, value: bytes) -> str:
-    """The seam where the package's redaction comes in."""
-    if name in _SENSITIVE or name.endswith(_SENSITIVE_ENDINGS):
-        return REDACTED
-    return bounded(value, MAX_VALUE_BYTES)
 
 
 class Body:

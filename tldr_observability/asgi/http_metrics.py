@@ -29,7 +29,8 @@ class HttpMetrics:
     """
 
     def __init__(self, provider: MeterProvider) -> None:
-        meter = provider.get_meter(semconv.SCOPE_NAME)
+        # Kept, for Logfire's provider knows its meters weakly and forgets them and their instruments otherwise.
+        self._meter = meter = provider.get_meter(semconv.SCOPE_NAME)
         self._duration = meter.create_histogram(
             "http.server.request.duration",
             unit="s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from tldr_observability import semconv
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Metrics"]
 
 _T = TypeVar("_T")
+# https://opentelemetry.io/docs/specs/otel/metrics/api/#instrument-name-syntax
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-/]{0,254}")
 
 
 class Metrics:
@@ -23,11 +26,12 @@ class Metrics:
     case, units UCUM (`s`, `By`, `{order}`).
 
     Raises:
-        ValueError: a name was asked for again with another kind or unit.
+        ValueError: a name is not one of OpenTelemetry's, or was asked for before with another kind or unit.
     """
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[tuple[str, str], object]] = {}
+        self._meters: list[Meter] = []
 
     def counter(self, name: str, *, unit: str = "1", description: str = "") -> Counter:
         """A sum that only grows: `metrics.counter("orders.placed", unit="{order}").add(1, {"shop": "north"})`."""
@@ -58,6 +62,8 @@ class Metrics:
         description: str = "",
     ) -> None:
         """Have a gauge's value asked for at each collection instead of set: `callback` returns its observations."""
+        if name in self._made:
+            raise ValueError(f"metric {name!r} exists already; a callback of its own needs a name of its own")
         self._get(
             "observable_gauge",
             name,
@@ -70,7 +76,11 @@ class Metrics:
 
         shape = (kind, unit)
         if name not in self._made:
-            self._made[name] = (shape, make(get_meter(semconv.SCOPE_NAME)))
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"metric name {name!r}: expected a letter, then up to 254 letters, digits, _ . - or /")
+            meter = get_meter(semconv.SCOPE_NAME)
+            self._meters.append(meter)  # Logfire's provider knows its meters weakly, and instruments by their meters
+            self._made[name] = (shape, make(meter))
         made_shape, instrument = self._made[name]
         if made_shape != shape:
             raise ValueError(

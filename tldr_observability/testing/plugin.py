@@ -63,6 +63,7 @@ def telemetry(
             "base_url": otlp_receiver.url,
             "environment": "development",
             "console_enabled": False,
+            "capture_headers": False,
             "sample_rate": 1.0,
             "flush_interval": _NEVER_SECONDS,
         }

@@ -112,7 +112,7 @@ def _options(settings: ObservabilitySettings) -> Iterator[Part]:
     yield (
         _on("sampling", f"{rate * 100:g} % of the traces are kept")
         if rate < 1
-        else _off("sampling", "every trace is kept", "export LOGFIRE_SAMPLE_RATE=0.1")
+        else _off("sampling", "every trace is kept; LOGFIRE_SAMPLE_RATE would keep a share of them", "")
     )
     yield (
         _on("slow calls", f"decorated calls over {slow:g} s are marked and logged")

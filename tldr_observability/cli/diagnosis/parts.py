@@ -109,11 +109,7 @@ def _options(settings: ObservabilitySettings) -> Iterator[Part]:
         if console
         else _off("console", "prints nothing", "export LOGFIRE_CONSOLE_ENABLED=true")
     )
-    yield (
-        _on("sampling", f"{rate * 100:g} % of the traces are kept")
-        if rate < 1
-        else _off("sampling", "every trace is kept; LOGFIRE_SAMPLE_RATE would keep a share of them", "")
-    )
+    yield _on("sampling", f"{rate * 100:g} % of the traces are kept")
     yield (
         _on("slow calls", f"decorated calls over {slow:g} s are marked and logged")
         if slow is not None

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry import _logs, metrics, trace
 
 from tldr_observability import _setup
-from tldr_observability.export import room as export_room
+from tldr_observability.export import queue_lane
 from tldr_observability.testing import OTLPReceiver
 
 
@@ -207,7 +207,7 @@ def test_one_span_that_can_not_be_encoded_does_not_take_others_along(otlp_receiv
 
 def test_a_full_queue_refuses_and_counts(otlp_receiver, start, monkeypatch):
     """Everything emitted is exported or counted as dropped, exactly."""
-    monkeypatch.setattr(export_room, "QUEUE_LIMIT", 100)
+    monkeypatch.setattr(queue_lane, "QUEUE_LIMIT", 100)
     observability = start(flush_interval=3600, batch_size=1000)
     record(250)
     assert observability.flush()
@@ -218,7 +218,7 @@ def test_a_full_queue_refuses_and_counts(otlp_receiver, start, monkeypatch):
 
 def test_drops_and_exports_are_metrics(otlp_receiver, start, monkeypatch):
     """The queue's size, what was exported and what was dropped are exported under OpenTelemetry's names."""
-    monkeypatch.setattr(export_room, "QUEUE_LIMIT", 100)
+    monkeypatch.setattr(queue_lane, "QUEUE_LIMIT", 100)
     observability = start(flush_interval=3600, batch_size=1000)
     record(120)
     assert observability.flush()

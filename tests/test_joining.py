@@ -113,7 +113,7 @@ print("on:", observability.report()[0].on)
 """)
     )
     assert [span.name for span in otlp_receiver.spans] == ["work", "work"]
-    assert output.count("logfire.configure() was called after setup()") == 1
+    assert output.count("If it was a call of logfire.configure(), remove it") == 1
     assert "on: False" in output
 
 

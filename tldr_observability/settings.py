@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-__all__ = ["PRESETS", "ObservabilitySettings", "load"]
+__all__ = ["PRESETS", "ObservabilitySettings", "fits_in_a_header", "http_url_problem", "load", "preset_of"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "development": {"console_enabled": True, "log_level": "debug", "capture_headers": True, "flush_interval": 1.0},
@@ -71,8 +71,7 @@ class _PresetSource(PydanticBaseSettingsSource):
         """Return the preset, under the fields' first alias."""
         state = self.current_state
         name = _environment_name(str(state.get("environment") or state.get("LOGFIRE_ENVIRONMENT") or "production"))
-        preset = PRESETS.get(name, PRESETS["production"])
-        return {key: value for key, value in preset.items() if not self._is_given(key)}
+        return {key: value for key, value in preset_of(name).items() if not self._is_given(key)}
 
     def _is_given(self, name: str) -> bool:
         return any(key in self.current_state for key in (name, *_variables(name)))
@@ -195,23 +194,14 @@ class ObservabilitySettings(BaseSettings):
     def _is_an_http_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
+        if http_url_problem(value) is not None:
             raise ValueError("http(s)://host[:port] without user and password")
         return value.rstrip("/")
 
     @field_validator("token", "api_key")
     @classmethod
     def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(
-            "!" <= character <= "~" or character == " " for character in value.get_secret_value()
-        ):
+        if value is not None and not fits_in_a_header(value.get_secret_value()):
             raise ValueError("visible ASCII characters, for it is sent in a header")
         return value
 
@@ -245,6 +235,30 @@ def load(overrides: Mapping[str, Any] | None = None) -> ObservabilitySettings:
     if problems:
         raise ConfigurationError(*problems)
     return settings
+
+
+def preset_of(environment: str) -> dict[str, Any]:
+    """What a deployment environment sets."""
+    return PRESETS.get(environment, PRESETS["production"])
+
+
+def http_url_problem(value: str) -> str | None:
+    """What is wrong with a value that should be the URL of a backend; None when nothing is. Shows no credentials."""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, usable = None, False
+    if parts is not None and parts.username is not None:
+        return "expected http(s)://host[:port] without user and password: credentials belong into headers"
+    if not usable or (parts is not None and (parts.query or parts.fragment)):
+        return f"expected http(s)://host[:port], got {value!r:.200}"
+    return None
+
+
+def fits_in_a_header(value: str) -> bool:
+    """Whether HTTP can carry a text as the value of a header."""
+    return all(" " <= character <= "~" for character in value)
 
 
 def _environment_name(name: str) -> str:

@@ -10,9 +10,10 @@ import tldr_observability
 from tldr_observability import _record
 from tldr_observability._setup.observability import Observability, Status
 from tldr_observability.errors import ConfigurationError
+from tldr_observability.integrations.fastapi import instrument, refuse_unless_app
 
 try:
-    from tldr_observability.settings import ObservabilitySettings, load
+    from tldr_observability.settings import ObservabilitySettings, load, preset_of
 except ValueError as error:
     # Pydantic loads Logfire as its plugin with a program's first model, and Logfire reads its variables then.
     raise ConfigurationError(f"Logfire refuses one of the LOGFIRE_* variables: {error}") from error
@@ -48,8 +49,10 @@ def setup(settings: ObservabilitySettings | None = None, *, app: Any = None, **o
     """
     global _current  # noqa: PLW0603 - one set-up a process
     with _lock:
+        if app is not None:
+            refuse_unless_app(app)
         if _current is None:
-            _current = _start(_settings(settings, overrides))
+            _current = _start(_checked(settings, overrides))
         else:
             _refuse_changes(_current.settings, settings, overrides)
         if app is not None:
@@ -67,11 +70,40 @@ def reset() -> None:
         _record.reset()
 
 
+def _checked(settings: ObservabilitySettings | None, overrides: Mapping[str, Any]) -> ObservabilitySettings:
+    """Put the settings together, and report in one go what is wrong with them and with OpenTelemetry's variables."""
+    from tldr_observability.export.destination import Destination, metric_interval
+
+    problems: list[str] = []
+    made = None
+    try:
+        made = _settings(settings, overrides)
+    except ConfigurationError as error:
+        problems += error.problems
+    if made is None or made.enabled:
+        for read in (Destination.from_environment, metric_interval):
+            try:
+                read()
+            except ConfigurationError as error:
+                problems += error.problems
+    if made is None or problems:
+        raise ConfigurationError(*problems)
+    return made
+
+
 def _settings(settings: ObservabilitySettings | None, overrides: Mapping[str, Any]) -> ObservabilitySettings:
-    if settings is None or overrides:
-        given = settings.model_dump(include=settings.model_fields_set) if settings else {}
-        return load({**given, **overrides})
-    return settings
+    if settings is None:
+        return load(overrides)
+    if not isinstance(settings, ObservabilitySettings):
+        hint = "; did you mean setup(app=...)?" if hasattr(settings, "build_middleware_stack") else ""
+        raise ConfigurationError(f"settings: expected ObservabilitySettings, got {type(settings).__name__}{hint}")
+    if not overrides:
+        return settings
+    given = settings.model_dump(include=settings.model_fields_set)
+    if "environment" in overrides:  # what the other environment's preset gave goes with it
+        preset = preset_of(settings.environment)
+        given = {name: value for name, value in given.items() if name not in preset or preset[name] != value}
+    return load({**given, **overrides})
 
 
 def _refuse_changes(
@@ -113,8 +145,6 @@ def _observe_app(observability: Observability, app: Any) -> None:
     settings = observability.settings
     if not settings.enabled:
         return
-    from tldr_observability.integrations.fastapi import instrument
-
     contrib = settings.fastapi_instrumentation == "contrib"
     instrument(app, contrib=contrib, excluded_paths=settings.excluded_paths)
     who = "opentelemetry-instrumentation-fastapi, joined by our middleware" if contrib else "our middleware"

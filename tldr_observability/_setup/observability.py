@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 __all__ = ["Observability", "Status"]
 
 
+_LONGEST_SECONDS = 24 * 3600.0
+
+
 class Status(NamedTuple):
     """One part of the set-up and how it stands."""
 
@@ -59,4 +62,6 @@ class Observability:
         self._parts[status.part] = status
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._settings.shutdown_timeout if timeout is None else timeout
+        """Make of whatever the host gives a time that can be waited for."""
+        seconds = self._settings.shutdown_timeout if timeout is None else timeout
+        return min(max(seconds, 0.0), _LONGEST_SECONDS) if seconds == seconds else 0.0  # noqa: PLR0124 - NaN is not

@@ -14,18 +14,12 @@ from tldr_observability._setup import providers
 from tldr_observability._setup.observability import Status
 from tldr_observability._setup.providers import Host
 from tldr_observability._setup.signals import chain_sigterm
-from tldr_observability.errors import ConfigurationError
 from tldr_observability.export import self_metrics
 from tldr_observability.export.budget import ExitBudget
-from tldr_observability.export.destination import Destination
-from tldr_observability.export.otel import (
-    ContextLogProcessor,
-    ContextSpanProcessor,
-    RoomLogProcessor,
-    RoomMetricReader,
-    RoomSpanProcessor,
-)
+from tldr_observability.export.destination import Destination, metric_interval
+from tldr_observability.export.otel import RoomLogProcessor, RoomSpanProcessor
 from tldr_observability.export.room import Room
+from tldr_observability.export.stamping import ContextLogProcessor, ContextSpanProcessor
 from tldr_observability.guard import guarded
 
 if TYPE_CHECKING:
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
 
     from tldr_observability.settings import ObservabilitySettings
 
-__all__ = ["Pipeline", "destinations", "metric_interval"]
+__all__ = ["Pipeline", "destinations"]
 
 _METRIC_SECONDS = 60.0
 _METRIC_SECONDS_TO_LOOPBACK = 5.0
@@ -52,7 +46,7 @@ class Pipeline:
         self._settings = settings
         self._budget = ExitBudget(settings.shutdown_timeout)
         self._ending = False
-        self._taken_over = False
+        self._ended_by_sdk = False
         self._host = providers.find_host()
         interval = metric_interval()
         self.rooms = [
@@ -65,13 +59,14 @@ class Pipeline:
             )
             for destination in destinations(settings, self._host)
         ]
-        self._reading = self._readers()
+        self._watch_readers()
+        self._readers = [room.metric_reader for room in self.rooms]
         self._missing = self._connect()
         for room in self.rooms:
             room.start()
-        self._sigterm_trouble = chain_sigterm(self.exit_flush, self.wake)
+        self._sigterm_trouble = chain_sigterm(self.exit_flush, self.hurry)
         atexit.register(self._note_exit)  # after logfire's and the SDK's hooks: it runs before them
-        _after_fork(self)
+        _watch_forks(self)
 
     def _connect(self) -> list[str]:
         spans = [
@@ -79,111 +74,122 @@ class Pipeline:
             *(RoomSpanProcessor(r, self._sdk_flush, self._sdk_shutdown) for r in self.rooms),
         ]
         logs = [ContextLogProcessor(), *map(RoomLogProcessor, self.rooms)]
-        readers = self._readers()
         if self._host is Host.NOBODY:
-            providers.configure(self._settings, span_processors=spans, log_processors=logs, metric_readers=readers)
+            providers.configure(
+                self._settings, span_processors=spans, log_processors=logs, metric_readers=self._readers
+            )
             missing = []
         else:
-            missing = providers.join(spans, logs, readers)
+            missing = providers.join(spans, logs, self._readers)
             _logger.warning("%s", self._joined_message(missing))
         self_metrics.register(lambda: self.rooms)
         return missing
 
-    def _readers(self) -> list[RoomMetricReader]:
+    def _watch_readers(self) -> None:
+        """Have a meter provider that shuts down first let us deliver a last reading."""
         for room in self.rooms:
             room.metric_reader.on_shutdown = self.exit_flush
-        return [room.metric_reader for room in self.rooms]
-
-    def _joined_message(self, missing: list[str]) -> str:
-        own = " and ".join(("sampling", "the console", *(["batching"] if self._host is Host.LOGFIRE_SENDING else [])))
-        lacks = f" It has no provider for {' and '.join(missing)}, so these are not exported." if missing else ""
-        how = "call setup() first" if self._host is Host.OPENTELEMETRY else "remove that call, setup() makes it"
-        return f"setup() joined {self._host.value}: {own} are its business.{lacks} For setup() to decide all, {how}."
 
     # Flushing
 
     def flush(self, timeout: float) -> bool:
-        """Send everything, at once for all destinations, within `timeout` seconds."""
+        """Send everything, to all destinations side by side, within `timeout` seconds."""
         if self._host is Host.LOGFIRE_SENDING:
             return _within(providers.flush_logfire, timeout)
-        return _all(self.rooms, Room.flush, timeout)
+        deadline = time.monotonic() + timeout
+        asked = [(room, room.ask()) for room in self.rooms]
+        answers = [room.answer(tickets, deadline) for room, tickets in asked]
+        return all(answers)
 
     def shutdown(self, timeout: float) -> bool:
         """Send everything and end, within `timeout` seconds."""
         self._ending = True
         atexit.unregister(self._note_exit)
-        if self._host is Host.LOGFIRE_SENDING:
-            return _within(providers.flush_logfire, timeout)
-        return _all(self.rooms, Room.shutdown, timeout)
+        delivered = self.flush(timeout)
+        for room in self.rooms:
+            room.close()
+        return delivered
 
     def exit_flush(self) -> bool:
         """Flush because the process is about to end; all such flushes share one deadline."""
         return self._budget.spend(self.flush)
 
-    def wake(self) -> None:
-        """Have what waits delivered soon."""
+    def hurry(self) -> None:
+        """Send what comes at once from now on: a server was told to stop, and nobody tells us when it has."""
         for room in self.rooms:
-            room.wake()
+            room.hurry()
 
     def _sdk_flush(self, timeout: float) -> bool:
-        return self._budget.spend(self.flush, at_most=timeout)
+        """Run when the SDK is told to flush: by the program, or by Logfire before `os._exit`."""
+        return self.flush(min(timeout, self._settings.shutdown_timeout))
 
     def _sdk_shutdown(self) -> None:
         """Run when the SDK shuts our span processor down: the process ends, or somebody replaced the providers."""
         if not self._ending:
-            self._taken_over = True
+            self._ended_by_sdk = True
             _logger.warning(
-                "logfire.configure() was called after setup() and has replaced its pipeline: setup() exports nothing "
-                "any more. Remove that call, or call it before setup()."
+                "OpenTelemetry's providers were shut down or replaced after setup(), so it exports nothing any more. "
+                "If it was a call of logfire.configure(), remove it or move it before setup()."
             )
         self._budget.spend(self.shutdown)
 
     def _note_exit(self) -> None:
         self._ending = True
 
-    def after_fork_in_child(self) -> None:
-        """Give the child metric readers and counts of its own; its rooms have started afresh by themselves."""
+    def after_fork_in_child(self, *, readable: bool) -> None:
+        """Give the child metric readers and counts of its own; its rooms have started afresh by themselves.
+
+        Args:
+            readable: no reading of the metrics was under way, whose locks would be locked in the child for ever.
+        """
         self._budget = ExitBudget(self._settings.shutdown_timeout)
-        for old, new in zip(self._reading, self._readers(), strict=True):
+        inherited, self._readers = self._readers, [room.metric_reader for room in self.rooms]
+        self._watch_readers()
+        if not readable:
+            _logger.warning("A reading of the metrics was under way at a fork: the child exports no metrics.")
+            return
+        for old, new in zip(inherited, self._readers, strict=True):
             providers.renew_reader(old, new)
-        self._reading = self._readers()
 
     # Reporting
 
     def report(self) -> list[Status]:
         """Say how export stands."""
-        return [self._export_status(), *self._further_statuses()]
-
-    def _export_status(self) -> Status:
-        if self._taken_over:
-            return Status(
-                "export", on=False, detail="logfire.configure() replaced our pipeline after setup(); remove that call"
-            )
-        if self._host is Host.LOGFIRE_SENDING:
-            return Status("export", on=True, detail=self._joined_message([]))
-        if not self.rooms and self._settings.write_tokens and not self._settings.send_to_logfire:
-            why = "LOGFIRE_SEND_TO_LOGFIRE is false, as it is by default under pytest"
-            return Status("export", on=False, detail=why)
-        if not self.rooms:
-            return Status(
-                "export", on=False, detail="nothing to send to: set LOGFIRE_TOKEN, or OTEL_EXPORTER_OTLP_ENDPOINT"
-            )
-        troubles = [trouble for room in self.rooms if (trouble := str(room.trouble))]
-        where = ", ".join(room.destination.name for room in self.rooms)
-        return Status("export", on=not troubles, detail=" ".join(troubles) or f"to {where}")
-
-    def _further_statuses(self) -> list[Status]:
         statuses = [
+            self._export_status(),
             Status(
                 "flush at SIGTERM",
                 on=not self._sigterm_trouble,
                 detail=self._sigterm_trouble or "before the old handler",
-            )
+            ),
         ]
         if self._missing:
             detail = self._joined_message(self._missing)
             statuses.append(Status(" and ".join(self._missing), on=False, detail=detail))
         return statuses
+
+    def _export_status(self) -> Status:
+        if self._host is Host.LOGFIRE_SENDING:
+            return Status("export", on=True, detail=self._joined_message([]))
+        troubles = [trouble for room in self.rooms if (trouble := str(room.trouble))]
+        if self._ended_by_sdk:
+            why = "the providers were shut down or replaced after setup(), perhaps by a call of logfire.configure()"
+        elif self._ending:
+            why = "it was shut down"
+        elif not self.rooms and self._settings.write_tokens and not self._settings.send_to_logfire:
+            why = "LOGFIRE_SEND_TO_LOGFIRE is false, as it is by default under pytest"
+        elif not self.rooms:
+            why = "nothing to send to: set LOGFIRE_TOKEN, or OTEL_EXPORTER_OTLP_ENDPOINT"
+        else:
+            why = " ".join(troubles)
+        where = ", ".join(room.destination.name for room in self.rooms)
+        return Status("export", on=not why, detail=why or f"to {where}")
+
+    def _joined_message(self, missing: list[str]) -> str:
+        own = " and ".join(("sampling", "the console", *(["batching"] if self._host is Host.LOGFIRE_SENDING else [])))
+        lacks = f" It has no provider for {' and '.join(missing)}, so these are not exported." if missing else ""
+        how = "call setup() first" if self._host is Host.OPENTELEMETRY else "remove that call, setup() makes it"
+        return f"setup() joined {self._host.value}: {own} are its business.{lacks} For setup() to decide all, {how}."
 
 
 def destinations(settings: ObservabilitySettings, host: Host) -> list[Destination]:
@@ -196,20 +202,6 @@ def destinations(settings: ObservabilitySettings, host: Host) -> list[Destinatio
     return [*found, own] if own else found
 
 
-def metric_interval() -> float | None:
-    """Read OpenTelemetry's variable, in milliseconds; None when it is not set."""
-    value = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
-    if not value:
-        return None
-    try:
-        milliseconds = float(value)
-    except ValueError:
-        milliseconds = 0.0
-    if not 0 < milliseconds < float("inf"):
-        raise ConfigurationError(f"OTEL_METRIC_EXPORT_INTERVAL: expected milliseconds above 0, got {value!r}")
-    return milliseconds / 1000
-
-
 def _within(work: Callable[[float], bool], timeout: float) -> bool:
     """Run `work` in a thread of its own and stop waiting for it after `timeout` seconds."""
     answer: list[bool] = []
@@ -219,23 +211,27 @@ def _within(work: Callable[[float], bool], timeout: float) -> bool:
     return bool(answer and answer[0])
 
 
-def _all(rooms: list[Room], act: Callable[[Room, float], bool], timeout: float) -> bool:
-    """Run `act` on every room with one deadline for all: they have been woken together and work side by side."""
-    deadline = time.monotonic() + timeout
-    for room in rooms:
-        room.wake()
-    answers = [act(room, max(deadline - time.monotonic(), 0.0)) for room in rooms]
-    return all(answers)
-
-
-def _after_fork(pipeline: Pipeline) -> None:
+def _watch_forks(pipeline: Pipeline) -> None:
     reference = weakref.ref(pipeline)
+    here = threading.local()  # two threads may fork at once
 
-    def in_child() -> None:
+    def before() -> None:
+        here.held = False
+        if reference() is not None:
+            with guarded("forking"):
+                here.held = providers.pause_readings()
+
+    def after_in_parent() -> None:
+        if here.held:
+            providers.resume_readings()
+
+    def after_in_child() -> None:
+        if here.held:
+            providers.resume_readings()
         alive = reference()
         if alive is not None:
             with guarded("starting afresh after a fork"):
-                alive.after_fork_in_child()
+                alive.after_fork_in_child(readable=here.held)
 
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=in_child)
+        os.register_at_fork(before=before, after_in_parent=after_in_parent, after_in_child=after_in_child)

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
     from tldr_observability.settings import ObservabilitySettings
 
-__all__ = ["Host", "configure", "find_host", "flush_logfire", "join", "logfire_url", "renew_reader"]
+__all__ = [
+    "Host",
+    "configure",
+    "find_host",
+    "flush_logfire",
+    "join",
+    "logfire_url",
+    "pause_readings",
+    "renew_reader",
+    "resume_readings",
+]
 
 _VIEWS = (
     # opentelemetry-instrumentation-asgi reports the host header and the peer here, which an attacker can choose.
@@ -38,6 +48,8 @@ _VIEWS = (
         attribute_keys={"url.scheme", "http.scheme", "http.flavor", "http.method", "http.request.method"},
     ),
 )
+
+_LONGEST_READING_SECONDS = 0.5
 
 _ours: TracerProvider | None = None
 
@@ -57,7 +69,9 @@ def find_host() -> Host:
     if type(provider).__module__.startswith("logfire."):
         if provider.provider is _ours:
             return Host.NOBODY
-        return Host.LOGFIRE_SENDING if logfire.DEFAULT_LOGFIRE_INSTANCE.config.send_to_logfire else Host.LOGFIRE_SILENT
+        config = logfire.DEFAULT_LOGFIRE_INSTANCE.config
+        sends = config.send_to_logfire is True or (config.send_to_logfire and config.token)
+        return Host.LOGFIRE_SENDING if sends else Host.LOGFIRE_SILENT
     return Host.OPENTELEMETRY if isinstance(provider, TracerProvider) else Host.NOBODY
 
 
@@ -136,6 +150,27 @@ def renew_reader(old: MetricReader, new: MetricReader) -> None:
     if meters is not None:
         meters.remove_metric_reader(old)
         meters.add_metric_reader(new)
+
+
+def pause_readings() -> bool:
+    """Wait for a reading of the metrics to end and keep the next one from beginning; False when it takes too long.
+
+    The SDK holds a lock while it reads, callbacks of the program's included. Should a fork happen meanwhile, whoever
+    touches that lock in the child waits for ever. The lock is private; where there is none, nothing is promised.
+    """
+    lock = _reading_lock()
+    return lock is not None and lock.acquire(timeout=_LONGEST_READING_SECONDS)
+
+
+def resume_readings() -> None:
+    """Undo `pause_readings`, after it answered True: in the parent and in the child."""
+    lock = _reading_lock()
+    if lock is not None:
+        lock.release()
+
+
+def _reading_lock() -> Any:
+    return getattr(getattr(_meter_provider(), "_measurement_consumer", None), "_lock", None)
 
 
 def _meter_provider() -> MeterProvider | None:

@@ -18,18 +18,18 @@ _flushes: tuple[Callable[[], object], Callable[[], object]] | None = None
 _previous: Any = None
 
 
-def chain_sigterm(last_flush: Callable[[], object], wake: Callable[[], object]) -> str:
+def chain_sigterm(last_flush: Callable[[], object], hurry: Callable[[], object]) -> str:
     """Put a handler in front of the one that SIGTERM has; calling it again changes only what is called.
 
     Where the signal would end the process at once, the handler runs `last_flush` first and then ends it just so. Where
-    a program has a handler of its own (a server that shuts down gracefully), that one decides: ours runs `wake`, which
+    a program has a handler of its own (a server that shuts down gracefully), that one decides: ours runs `hurry`, which
     must not block, and `last_flush` only if the other raises.
 
     Returns:
         Why nothing could be installed, empty when it was.
     """
     global _flushes, _previous  # noqa: PLW0603 - a process has one handler for the signal
-    _flushes = (last_flush, wake)
+    _flushes = (last_flush, hurry)
     if (
         _previous is not None
     ):  # once installed, another's handler may have it for its previous one: never twice in a chain
@@ -45,7 +45,7 @@ def chain_sigterm(last_flush: Callable[[], object], wake: Callable[[], object]) 
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    last_flush, wake = _flushes or (bool, bool)
+    last_flush, hurry = _flushes or (bool, bool)
     if not callable(_previous):
         last_flush()
         signal.signal(number, signal.SIG_DFL)
@@ -56,4 +56,4 @@ def _handle(number: int, frame: FrameType | None) -> None:
     except BaseException:
         last_flush()
         raise
-    wake()
+    hurry()

@@ -10,28 +10,28 @@ if TYPE_CHECKING:
 
 __all__ = ["ExitBudget"]
 
-_FORGET_AFTER_SECONDS = 30.0
+_REGAIN = 0.1
 
 
 class ExitBudget:
     """Shares one deadline among the flushes of an exit: lifespan, SIGTERM, `atexit`, the SDK's own shutdowns.
 
-    Each of them alone is right to wait; all of them together, in front of a backend that hangs, would wait several
-    deadlines long. A flush that succeeds makes the budget whole again, and so does half a minute of peace.
+    Each of them alone is right to wait; all of them together, in front of a backend that hangs or is slow, would wait
+    several deadlines long. Of the time that passes between flushes a tenth is given back: a process that goes on has
+    its whole budget again after a while.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._spent = 0.0
-        self._last = 0.0
-
-    def spend(self, flush: Callable[[float], bool], at_most: float | None = None) -> bool:
-        """Run `flush` with the seconds that are left of the budget, at most `at_most`, and return what it returns."""
-        started = time.monotonic()
-        if started - self._last > _FORGET_AFTER_SECONDS:
-            self._spent = 0.0
-        left = max(self._seconds - self._spent, 0.0)
-        succeeded = flush(left if at_most is None else min(left, at_most))
         self._last = time.monotonic()
-        self._spent = 0.0 if succeeded else self._spent + self._last - started
-        return succeeded
+
+    def spend(self, flush: Callable[[float], bool]) -> bool:
+        """Run `flush` with the seconds that are left of the budget, and return what it returns."""
+        started = time.monotonic()
+        self._spent = max(self._spent - (started - self._last) * _REGAIN, 0.0)
+        try:
+            return flush(self._seconds - min(self._spent, self._seconds))
+        finally:
+            self._last = time.monotonic()
+            self._spent += self._last - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -23,9 +24,16 @@ _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 10.0
 _MAX_ANSWER_BYTES = 64 * 1024  # an answer of a collector is a few bytes; the rest of an endless one is not our business
 _MAX_RETRY_AFTER_SECONDS = 300.0
-# 408 and all 5xx beside OTLP's 429, 502, 503 and 504: proxies in front of a restarting backend answer with them.
-_RETRYABLE = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+_RETRYABLE = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
 _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+
+_NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 _PARTIAL: dict[str, tuple[Any, str]] = {
     "traces": (ExportTraceServiceResponse, "rejected_spans"),
@@ -40,6 +48,8 @@ class Answer(Enum):
     DELIVERED = "delivered"
     RETRY = "retry"
     """The same request again, later."""
+    FAULT = "fault"
+    """The backend failed over it, by accident or because of what it holds: again later, but not for ever."""
     DENIED = "denied"
     """The credentials are refused: this request is lost, and the next ones will be until somebody mends them."""
     REFUSED = "refused"
@@ -61,7 +71,7 @@ class Outcome(NamedTuple):
 
 
 class Delivery:
-    """Posts requests to one destination over a kept-alive connection; `reset` after a fork."""
+    """Posts requests to one destination over a kept-alive connection; for one thread of one process."""
 
     def __init__(self, destination: Destination, user_agent: str) -> None:
         self._destination = destination
@@ -71,10 +81,6 @@ class Delivery:
             "Content-Encoding": "gzip",
             "User-Agent": user_agent,
         }
-        self._session = requests.Session()
-
-    def reset(self) -> None:
-        """Forget the connection: in a forked child it is the parent's."""
         self._session = requests.Session()
 
     def post(self, signal: str, data: bytes) -> Outcome:
@@ -92,8 +98,10 @@ class Delivery:
                 return _judge(signal, response)
         except requests.Timeout:
             return Outcome(Answer.RETRY, "no answer in time")
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except _NETWORK_ERRORS as error:
             return Outcome(Answer.RETRY, _network_reason(error))
+        except Exception as error:  # noqa: BLE001 - what can't be sent at all must not stop what can
+            return Outcome(Answer.REFUSED, f"it can't be sent: {type(error).__name__}")
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -104,14 +112,19 @@ def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest
 def _judge(signal: str, response: requests.Response) -> Outcome:
     status = response.status_code
     if status < HTTPStatus.MULTIPLE_CHOICES:
-        return _partial_success(signal, _read(response))
+        try:
+            data = _read(response)
+        except _NETWORK_ERRORS:  # it has taken the request, whatever is wrong with the rest of its answer
+            data = b""
+        return _partial_success(signal, data)
     reason = f"{status} {response.reason or ''}".strip()[:100]
     if status in _DENIED:
         return Outcome(Answer.DENIED, reason)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Outcome(Answer.TOO_LARGE, reason)
     if status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Outcome(Answer.RETRY, reason, retry_after=_retry_after(response.headers.get("Retry-After", "")))
+        answer = Answer.RETRY if status in _RETRYABLE else Answer.FAULT
+        return Outcome(answer, reason, retry_after=_retry_after(response.headers.get("Retry-After", "")))
     return Outcome(Answer.REFUSED, reason)
 
 
@@ -145,7 +158,7 @@ def _retry_after(value: str) -> float | None:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
         except ValueError:
             return None
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
 
 
 def _network_reason(error: BaseException) -> str:

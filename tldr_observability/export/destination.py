@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from tldr_observability.errors import ConfigurationError
+from tldr_observability.settings import fits_in_a_header, http_url_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OTLP_ENDPOINT_VARIABLES", "SIGNALS", "Destination"]
+__all__ = ["OTLP_ENDPOINT_VARIABLES", "SIGNALS", "Destination", "metric_interval"]
 
 SIGNALS = ("traces", "logs", "metrics")
 
@@ -68,15 +69,14 @@ class Destination:
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", f"/v1/{signal}"),
             ):
                 if value := environ.get(variable, "").strip():
-                    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
-                        problems.append(f"{variable}: expected http(s)://host[:port], got {value!r}")
-                    elif urlsplit(value).username is not None:
-                        problems.append(f"{variable}: put user and password into OTEL_EXPORTER_OTLP_HEADERS")
+                    if (problem := http_url_problem(value)) is not None:
+                        problems.append(f"{variable}: {problem}")
                     urls[signal] = f"{value.rstrip('/')}{path}" if path else value
                     break
         protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
         if urls and protocol not in ("", "http/protobuf"):
             problems.append(f"OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf, got {protocol!r}")
+        headers = _parse_headers(environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), problems) if urls else {}
         if problems:
             raise ConfigurationError(*dict.fromkeys(problems))
         if not urls:
@@ -85,7 +85,7 @@ class Destination:
         return cls(
             name=urlsplit(next(iter(urls.values()))).netloc,
             urls=urls,
-            headers=_parse_headers(environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")),
+            headers=headers,
             delta=temporality == "delta",
             token_variable="OTEL_EXPORTER_OTLP_HEADERS",  # noqa: S106 - the variable's name
         )
@@ -100,7 +100,31 @@ class Destination:
             return host == "localhost" or host.endswith(".localhost")
 
 
-def _parse_headers(text: str) -> dict[str, str]:
+def metric_interval(environ: Mapping[str, str] | None = None) -> float | None:
+    """Read OpenTelemetry's interval between collections, in seconds; None when it is not set.
+
+    Raises:
+        ConfigurationError: it is not a number of milliseconds.
+    """
+    value = (os.environ if environ is None else environ).get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
+    if not value:
+        return None
+    try:
+        milliseconds = float(value)
+    except ValueError:
+        milliseconds = 0.0
+    if not 0 < milliseconds < float("inf"):
+        raise ConfigurationError(f"OTEL_METRIC_EXPORT_INTERVAL: expected milliseconds above 0, got {value!r}")
+    return milliseconds / 1000
+
+
+def _parse_headers(text: str, problems: list[str]) -> dict[str, str]:
     """Read `key=value,key=value`, values percent-encoded, as OpenTelemetry specifies."""
     pairs = (pair.partition("=") for pair in text.split(",") if "=" in pair)
-    return {key.strip().lower(): unquote(value.strip()) for key, _, value in pairs}
+    headers = {key.strip().lower(): unquote(value.strip()) for key, _, value in pairs}
+    problems.extend(
+        f"OTEL_EXPORTER_OTLP_HEADERS: expected visible ASCII characters, got others in the header {name!r}"
+        for name, value in headers.items()
+        if not fits_in_a_header(name + value)
+    )
+    return headers

@@ -44,7 +44,7 @@ class OpenSpans:
         return [span for _, span in still_open if span.is_recording()]
 
     def inherit(self) -> None:
-        """In a forked child: all spans open now are the parent's."""
-        self._inherited = frozenset((*self._begun, *self._announced))
+        """In a forked child: all spans open now are the parent's, or its parent's."""
+        self._inherited = frozenset((*self._inherited, *self._begun, *self._announced))
         self._begun = {}
         self._announced = set()

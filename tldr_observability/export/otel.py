@@ -1,4 +1,4 @@
-"""The room's ears: OpenTelemetry's processor and reader interfaces, and the context stamped on what passes them."""
+"""The room's ears: OpenTelemetry's processor and reader interfaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReade
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import SpanProcessor
 
-from tldr_observability import context
 from tldr_observability.guard import guarded
 
 if TYPE_CHECKING:
@@ -23,35 +22,7 @@ if TYPE_CHECKING:
 
     from tldr_observability.export.room import Room
 
-__all__ = ["ContextLogProcessor", "ContextSpanProcessor", "RoomLogProcessor", "RoomMetricReader", "RoomSpanProcessor"]
-
-
-class ContextSpanProcessor(SpanProcessor):
-    """Stamps the current context (organization, stream, ...) on every span that starts, whoever started it."""
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
-        """Add the context's attributes."""
-        with guarded("stamping the context on a span"):
-            if attributes := context.attributes():
-                span.set_attributes(attributes)
-
-
-class ContextLogProcessor(LogRecordProcessor):
-    """Stamps the current context on every log record; attributes of its own win."""
-
-    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Add the context's attributes."""
-        with guarded("stamping the context on a log record"):
-            if attributes := context.attributes():
-                record = log_record.log_record
-                record.attributes = {**attributes, **(record.attributes or {})}
-
-    def shutdown(self) -> None:
-        """Nothing to end."""
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
-        """Nothing to flush."""
-        return True
+__all__ = ["RoomLogProcessor", "RoomMetricReader", "RoomSpanProcessor"]
 
 
 class RoomSpanProcessor(SpanProcessor):

@@ -1,4 +1,4 @@
-"""A bounded queue between the host's threads and the room's: an append for the host, no lock, no waiting."""
+"""A bounded queue between the host's threads and a lane's: an append for the host, no lock, no waiting."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ _T = TypeVar("_T")
 
 
 class Queue(Generic[_T]):
-    """Holds items until the room's thread takes them; when it is full, new ones are refused and counted.
+    """Holds items until the lane's thread takes them; when it is full, new ones are refused and counted.
 
     Args:
         limit: the most items held.
         wake_at: how many waiting items ring `wake`, so that a full batch does not wait for the next tick.
-        wake: what the room's thread sleeps on.
+        wake: what the lane's thread sleeps on.
         tally: where refused items are counted.
     """
 
-    __slots__ = ("_items", "_tally", "_wake", "limit", "wake_at")
+    __slots__ = ("_items", "_tally", "_wake", "limit", "muted", "wake_at")
 
     def __init__(self, limit: int, wake_at: int, wake: Bell, tally: Tally) -> None:
         self._items: deque[_T] = deque()
         self.limit = limit
         self.wake_at = wake_at
+        self.muted = False
+        """While the lane is held back, a queue that fills is no reason to wake up."""
         self._wake = wake
         self._tally = tally
 
@@ -37,10 +39,10 @@ class Queue(Generic[_T]):
         """Add an item, or count it as dropped when there is no room. Never blocks."""
         items = self._items
         if len(items) >= self.limit:
-            self._tally.drop("queue_full")
+            self._tally.refuse("queue_full")
             return
         items.append(item)
-        if len(items) >= self.wake_at:
+        if len(items) >= self.wake_at and not self.muted:
             self._wake.ring()
 
     def take(self, most: int) -> list[_T]:

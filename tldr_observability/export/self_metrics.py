@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
 from tldr_observability import semconv
-from tldr_observability.export.room import QUEUE_LIMIT
+from tldr_observability.export.queue_lane import QUEUE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What became of everything that a room was handed: the numbers behind "emitted = delivered + counted drops"."""
+"""What became of everything that a lane was handed: the numbers behind "emitted = delivered + counted drops"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ __all__ = ["Tally"]
 class Tally:
     """Counts for one signal of one room.
 
-    `accepted` and `exported` belong to the room's thread; `drop` may be called by any.
+    The lane's thread alone calls `accept`, `export` and `drop`; any other thread calls `refuse`. They are kept apart,
+    and reading takes no lock, because a signal may interrupt a thread inside `refuse`, and the lane must go on.
     """
 
     def __init__(self) -> None:
@@ -20,6 +21,7 @@ class Tally:
         self.exported = 0
         """Items that the backend has taken."""
         self._dropped: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
         self._lock = Lock()
 
     def accept(self, count: int) -> None:
@@ -31,17 +33,21 @@ class Tally:
         self.exported += count
 
     def drop(self, reason: str, count: int = 1) -> None:
-        """Count items given up: `queue_full`, `rejected`, `too_large`, `unencodable` or `shutdown`."""
+        """Count items given up on the way: `rejected`, `too_large` or `unencodable`."""
+        if count:
+            self._dropped[reason] += count
+
+    def refuse(self, reason: str, count: int = 1) -> None:
+        """Count items that don't get on their way any more: `queue_full` or `shutdown`."""
         if count:
             with self._lock:
-                self._dropped[reason] += count
+                self._refused[reason] += count
 
     def drops(self) -> dict[str, int]:
-        """The drops so far, by reason."""
-        with self._lock:
-            return dict(self._dropped)
+        """All drops so far, by reason."""
+        return {**self._dropped, **self._refused}
 
     @property
     def dropped(self) -> int:
-        """All drops so far."""
-        return sum(self.drops().values())
+        """Items given up on the way so far."""
+        return sum(dict(self._dropped).values())

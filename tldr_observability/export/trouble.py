@@ -13,7 +13,7 @@ _logger = logging.getLogger("tldr_observability")
 
 
 class Trouble:
-    """The troubles that stand in the way of delivery to one destination; used by the room's thread alone.
+    """The troubles that stand in the way of delivery to one destination; used by the room's lanes.
 
     Each kind is logged when it begins, at most once a minute; the end of the last one is logged if its beginning was.
     """
@@ -26,7 +26,7 @@ class Trouble:
 
     def begin(self, signal: str, kind: str, message: str) -> None:
         """Note what hinders a signal, in a sentence for people."""
-        known = any(kind == other for other, _ in self._current.values())
+        known = any(kind == other for other, _ in list(self._current.values()))
         self._current[signal] = (kind, message)
         now = time.monotonic()
         if not known and now - self._logged_at.get(kind, -_QUIET_SECONDS) >= _QUIET_SECONDS:
@@ -42,4 +42,4 @@ class Trouble:
 
     def __str__(self) -> str:
         """The current troubles, empty when all is well."""
-        return " ".join(dict.fromkeys(message for _, message in self._current.values()))
+        return " ".join(dict.fromkeys(message for _, message in list(self._current.values())))

@@ -12,7 +12,7 @@ from tldr_observability.errors import ConfigurationError, MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["instrument"]
+__all__ = ["instrument", "refuse_unless_app"]
 
 _MARK = "_tldr_observability"
 
@@ -29,14 +29,9 @@ def instrument(app: Any, *, contrib: bool, excluded_paths: Iterable[str] = ()) -
         excluded_paths: paths for which the contrib instrumentation makes no span.
 
     Raises:
-        ConfigurationError: `app` is not such an application, or serves already and contrib is asked for.
+        ConfigurationError: `app` serves already and contrib is asked for.
         MissingExtraError: the contrib package is not installed.
     """
-    if not hasattr(app, "build_middleware_stack") or not hasattr(app, "middleware_stack"):
-        raise ConfigurationError(
-            f"app: expected a FastAPI or Starlette application, got {type(app).__name__}; "
-            "wrap any other ASGI application itself: app = ObservabilityMiddleware(app)"
-        )
     if getattr(app, _MARK, False):
         return
     if contrib:
@@ -45,6 +40,19 @@ def instrument(app: Any, *, contrib: bool, excluded_paths: Iterable[str] = ()) -
         _wrap(app)
     _silence_native_telemetry(app)
     setattr(app, _MARK, True)
+
+
+def refuse_unless_app(app: Any) -> None:
+    """Refuse what `instrument` can't wrap in place.
+
+    Raises:
+        ConfigurationError: `app` is no FastAPI or Starlette application.
+    """
+    if not hasattr(app, "build_middleware_stack") or not hasattr(app, "middleware_stack"):
+        raise ConfigurationError(
+            f"app: expected a FastAPI or Starlette application, got {type(app).__name__}; "
+            "wrap any other ASGI application itself: app = ObservabilityMiddleware(app)"
+        )
 
 
 def _wrap(app: Any) -> None:

@@ -8,7 +8,7 @@ from tldr_observability._setup import pipeline
 from tldr_observability._setup.providers import Host
 from tldr_observability.cli.diagnosis import endpoints, origins, parts, secrets
 from tldr_observability.errors import ConfigurationError
-from tldr_observability.export.destination import Destination
+from tldr_observability.export.destination import Destination, metric_interval
 from tldr_observability.settings import ObservabilitySettings, load
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _destinations(diagnosis: Diagnosis, settings: ObservabilitySettings | None) 
     """Where `setup()` would send, in a program that has set up nothing itself."""
     if settings is not None and not settings.enabled:
         return []
-    _try(diagnosis, pipeline.metric_interval)
+    _try(diagnosis, metric_interval)
     if settings is None:
         _try(diagnosis, Destination.from_environment)  # so that one run shows its problems too
         return []

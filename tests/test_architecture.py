@@ -49,7 +49,7 @@ MAY_LOAD = {
     "context": API,
     "capture": API,
     "instruments": API,
-    "tracing": API,
+    "tracing": API | {"wrapt"},
     "asgi": API,
     "export": API | {"opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "requests", "urllib3"},
     "integrations": API | {"opentelemetry.instrumentation", "fastapi", "starlette"},

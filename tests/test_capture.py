@@ -1073,6 +1073,13 @@ def test_a_wild_exception_is_described_within_bounds(kind):
     assert type(error).__qualname__ in shown["exception.type"]
 
 
+@pytest.mark.parametrize("escaped", [True, False])
+@pytest.mark.parametrize("error", [raised(ValueError("bad")), deep(900)], ids=["tame", "wild"])
+def test_an_exception_says_whether_it_escaped(error, escaped):
+    """`exception.escaped` is what the caller says, in the words of OpenTelemetry's SDK."""
+    assert capture.exception_attributes(error, escaped=escaped)["exception.escaped"] == str(escaped)
+
+
 def test_a_deep_recursion_shows_both_ends():
     """Of a thousand frames one sees where the call came from, where it failed, and how many are between."""
     trace = capture.exception_attributes(deep(900))["exception.stacktrace"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 
 import pytest
@@ -10,6 +12,7 @@ from opentelemetry import _logs, metrics, trace
 
 from tldr_observability import _setup
 from tldr_observability.export import queue_lane
+from tldr_observability.export.bell import Bell
 from tldr_observability.testing import OTLPReceiver
 
 
@@ -20,8 +23,8 @@ def record(count=1, name="work"):
         tracer.start_span(name).end()
 
 
-def settle(observability):
-    """Bring room's numbers to rest and return its only room."""
+def room_of(observability):
+    """The only room of a set-up."""
     (room,) = observability._pipeline.rooms
     return room
 
@@ -136,7 +139,7 @@ def test_a_rejected_token_is_one_line_and_no_storm(otlp_receiver, start, caplog)
     assert len(lines(caplog)) == len(denied) == 1
     assert "LOGFIRE_TOKEN" in denied[0]
     assert len([r for r in otlp_receiver.requests if r.path == "/v1/traces"]) == 1
-    room = settle(observability)
+    room = room_of(observability)
     assert room.tallies["traces"].drops() == {"rejected": 5}
     assert not observability.report()[0].on
 
@@ -150,7 +153,7 @@ def test_what_the_backend_refuses_is_dropped_and_counted(otlp_receiver, start, c
         assert observability.flush() is False
     record(2)
     assert observability.flush()
-    assert settle(observability).tallies["traces"].drops() == {"rejected": 3}
+    assert room_of(observability).tallies["traces"].drops() == {"rejected": 3}
     assert len(otlp_receiver.spans) == 2
 
 
@@ -166,7 +169,7 @@ def test_a_partial_success_is_counted(otlp_receiver, start, caplog):
     record(5)
     with caplog.at_level(logging.WARNING):
         observability.flush()
-    tally = settle(observability).tallies["traces"]
+    tally = room_of(observability).tallies["traces"]
     assert (tally.exported, tally.drops()) == (3, {"rejected": 2})
     assert "too old" in lines(caplog)[0]
 
@@ -191,7 +194,7 @@ def test_a_body_beyond_the_limit_is_split_before_it_is_sent(otlp_receiver, start
     assert observability.flush(10) is False
     assert len(otlp_receiver.spans) == 20
     assert max(len(request.body) for request in otlp_receiver.requests) <= 4 * 1024 * 1024
-    assert settle(observability).tallies["traces"].drops() == {"too_large": 1}
+    assert room_of(observability).tallies["traces"].drops() == {"too_large": 1}
 
 
 def test_one_span_that_can_not_be_encoded_does_not_take_others_along(otlp_receiver, start):
@@ -202,7 +205,7 @@ def test_one_span_that_can_not_be_encoded_does_not_take_others_along(otlp_receiv
     record(3)
     assert observability.flush() is False
     assert len(otlp_receiver.spans) == 6
-    assert settle(observability).tallies["traces"].drops() == {"unencodable": 1}
+    assert room_of(observability).tallies["traces"].drops() == {"unencodable": 1}
 
 
 def test_a_full_queue_refuses_and_counts(otlp_receiver, start, monkeypatch):
@@ -211,7 +214,7 @@ def test_a_full_queue_refuses_and_counts(otlp_receiver, start, monkeypatch):
     observability = start(flush_interval=3600, batch_size=1000)
     record(250)
     assert observability.flush()
-    tally = settle(observability).tallies["traces"]
+    tally = room_of(observability).tallies["traces"]
     assert tally.drops() == {"queue_full": 150}
     assert len(otlp_receiver.spans) == tally.exported == 100
 
@@ -229,8 +232,8 @@ def test_drops_and_exports_are_metrics(otlp_receiver, start, monkeypatch):
     assert size[-1].points[0].value == 0
 
 
-@pytest.mark.parametrize("signal", ["flush", "shutdown"])
-def test_a_deadline_holds_in_front_of_a_hanging_backend_with_a_full_queue(otlp_receiver, start, signal, caplog):
+@pytest.mark.parametrize("ending", ["flush", "shutdown"])
+def test_a_deadline_holds_in_front_of_a_hanging_backend_with_a_full_queue(otlp_receiver, start, ending, caplog):
     """flush(timeout) and shutdown(timeout) come back in time, however much waits and whatever the backend does."""
     observability = start(batch_size=100)
     otlp_receiver.hang()
@@ -238,9 +241,9 @@ def test_a_deadline_holds_in_front_of_a_hanging_backend_with_a_full_queue(otlp_r
     metrics.get_meter("shop").create_counter("orders").add(1)
     before = time.monotonic()
     with caplog.at_level(logging.WARNING):
-        assert getattr(observability, signal)(0.5) is False
+        assert getattr(observability, ending)(0.5) is False
     assert time.monotonic() - before < 1.5
-    if signal == "shutdown":
+    if ending == "shutdown":
         assert "could be delivered" in lines(caplog)[-1]
 
 
@@ -251,11 +254,14 @@ def test_emitted_equals_delivered_plus_counted_drops_after_a_shutdown_in_an_outa
     assert observability.flush()
     otlp_receiver.respond(503)
     record(15)
-    room = settle(observability)
+    room = room_of(observability)
     assert observability.shutdown(0.3) is False
     record(5)
     tally = room.tallies["traces"]
     assert (tally.exported, tally.drops()) == (10, {"shutdown": 20})
+    assert sum(room.waiting().values()) == 0
+    status = observability.report()[0]
+    assert (status.on, status.detail) == (False, "it was shut down")
 
 
 def test_an_endless_answer_costs_no_memory_and_no_flush(otlp_receiver, start, monkeypatch):
@@ -352,3 +358,250 @@ def test_shutting_down_twice_is_fine(start):
     assert observability.shutdown()
     assert observability.shutdown()
     assert _setup.setup() is observability
+
+
+def test_an_idle_room_costs_nothing(start, otlp_receiver, monkeypatch):
+    """With nothing to do the threads sleep, also where the backend takes one signal only or refuses another."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{otlp_receiver.url}/v1/traces")
+    observability = start(token=None)
+    record(1)
+    assert observability.flush()
+    assert len(otlp_receiver.spans) == 1
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25
+
+
+def test_an_outage_under_load_costs_little(otlp_receiver, start, monkeypatch):
+    """While a backend is away no thread spins, however often metrics and spans are due."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+    monkeypatch.setattr("tldr_observability.export.lane._LONGEST_BACKOFF_SECONDS", 5)
+    monkeypatch.setattr("tldr_observability.export.lane._FIRST_BACKOFF_SECONDS", 5)
+    otlp_receiver.respond(503)
+    observability = start(flush_interval=0.02, batch_size=1)
+    record(5)
+    observability.flush(0.2)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25
+
+
+def test_a_flush_after_an_outage_delivers_what_had_piled_up(otlp_receiver, start):
+    """True from flush() means that nothing waits any more, even if the lane was to be held back for a minute."""
+    observability = start(flush_interval=3600, batch_size=10)
+    otlp_receiver.respond(503, headers={"Retry-After": "60"}, times=1, path="/v1/traces")
+    record(10)
+    otlp_receiver.wait_for(lambda receiver: receiver.requests)
+    record(95)
+    assert observability.flush()
+    assert len(otlp_receiver.spans) == 105
+    assert sum(room_of(observability).waiting().values()) == 0
+
+
+def test_a_rejected_token_that_is_accepted_again_gets_what_waits(otlp_receiver, start):
+    """A flush tries again although the lane is held for a minute after a 401, and then all is well."""
+    observability = start(flush_interval=3600)
+    otlp_receiver.respond(401, times=1, path="/v1/traces")
+    record(5)
+    assert observability.flush() is False
+    record(50)
+    assert observability.flush()
+    assert len(otlp_receiver.spans) == 50
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "-5", "inf", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+def test_a_useless_retry_after_is_no_storm_and_no_end(otlp_receiver, start, value):
+    """A Retry-After in the past, or none at all, leaves our own back-off in force."""
+    observability = start(flush_interval=0.02)
+    otlp_receiver.respond(503, headers={"Retry-After": value}, path="/v1/traces")
+    record(1)
+    time.sleep(0.5)
+    assert 2 <= len([request for request in otlp_receiver.requests if request.path == "/v1/traces"]) <= 12
+    otlp_receiver.recover()
+    otlp_receiver.wait_for(lambda receiver: receiver.spans)
+    assert observability.flush()
+
+
+def test_a_request_that_was_taken_is_not_sent_again_for_its_answer(otlp_receiver, start):
+    """200 with a body that can't be read is still a 200."""
+    observability = start(flush_interval=3600)
+    otlp_receiver.respond(200, headers={"Content-Encoding": "gzip"}, body=b"no gzip", path="/v1/traces")
+    record(3)
+    assert observability.flush()
+    assert len([request for request in otlp_receiver.requests if request.path == "/v1/traces"]) == 1
+
+
+def test_a_body_that_the_backend_fails_on_is_given_up_in_the_end(otlp_receiver, start, monkeypatch):
+    """500 again and again on the same request: after ten tries the ones behind it get their turn."""
+    monkeypatch.setattr("tldr_observability.export.lane._MOST_ATTEMPTS_ON_FAULT", 3)
+    observability = start(flush_interval=0.05, batch_size=10)
+    otlp_receiver.respond(500, times=3, path="/v1/traces")
+    record(10)
+    otlp_receiver.wait_for(lambda receiver: len(receiver.requests) >= 1)
+    record(10, "behind")
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) == 10)
+    assert room_of(observability).tallies["traces"].drops() == {"rejected": 10}
+
+
+@pytest.mark.parametrize("deadline", [0.0, 0.01, 0.05])
+def test_a_shutdown_in_the_middle_of_everything_counts_exactly(otlp_receiver, start, deadline):
+    """Each span is exported or counted, wherever on its way the end meets it, and is held no longer."""
+    observability = start(flush_interval=3600, batch_size=50)
+    otlp_receiver.respond(200, delay=0.01)
+    record(5000)
+    room = room_of(observability)
+    observability.shutdown(deadline)
+    tally = room.tallies["traces"]
+    otlp_receiver.wait_for(lambda _: tally.exported + sum(tally.drops().values()) == 5000)
+    assert room.waiting()["traces"] == 0
+
+
+def test_several_shutdowns_at_once_count_once(otlp_receiver, start, caplog):
+    """Three threads that shut down together tell of the loss once."""
+    observability = start(flush_interval=3600)
+    otlp_receiver.hang()
+    record(50)
+    threads = [threading.Thread(target=observability.shutdown, args=(0.2,)) for _ in range(3)]
+    with caplog.at_level(logging.WARNING):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert room_of(observability).tallies["traces"].drops() == {"shutdown": 50}
+    assert len([line for line in lines(caplog) if "before 50 spans" in line]) == 1
+
+
+def test_one_metric_point_that_can_not_be_encoded_does_not_take_others_along(otlp_receiver, start):
+    """A sum beyond what OTLP can carry is counted as dropped at each reading; all other metrics arrive."""
+    observability = start(flush_interval=3600)
+    meter = metrics.get_meter("shop")
+    meter.create_up_down_counter("poison").add(2**63)
+    meter.create_counter("good.orders").add(2)
+    assert observability.flush() is False
+    assert otlp_receiver.total("good.orders") == 2
+    assert room_of(observability).tallies["metrics"].drops() == {"unencodable": 1}
+
+
+def test_metrics_that_are_too_large_arrive_in_parts(otlp_receiver, start):
+    """413 for metrics: the same points in smaller requests, each once."""
+    observability = start(flush_interval=3600)
+    counter = metrics.get_meter("shop").create_counter("large.orders")
+    for number in range(40):
+        counter.add(1, {"number": number})
+    otlp_receiver.respond(413, times=2, path="/v1/metrics")
+    assert observability.flush()
+    assert otlp_receiver.total("large.orders") == 40
+    assert len([request for request in otlp_receiver.requests if request.path == "/v1/metrics"]) >= 4
+
+
+@pytest.mark.parametrize("how", [SystemExit, ValueError, KeyboardInterrupt])
+def test_a_metric_callback_that_raises_ends_nothing(otlp_receiver, start, how):
+    """Whatever a callback of the program raises, spans go on, and metrics go on when it stops raising."""
+    observability = start(flush_interval=3600)
+    raising = [how("from a callback")]
+
+    def callback(_):
+        if raising:
+            raise raising.pop()
+        return []
+
+    metrics.get_meter("shop").create_observable_gauge(f"odd.{how.__name__}", [callback])
+    metrics.get_meter("shop").create_counter("even.orders").add(1)
+    record(1)
+    observability.flush()
+    assert otlp_receiver.spans
+    assert observability.flush()
+    assert otlp_receiver.total("even.orders") == 1
+
+
+def test_a_metric_callback_that_hangs_holds_up_no_span(otlp_receiver, start):
+    """Spans and log records arrive while a callback of the program waits for something."""
+    observability = start(flush_interval=0.05)
+    done = threading.Event()
+    metrics.get_meter("shop").create_observable_gauge("stuck", [lambda _: done.wait(20) and []])
+    before = time.monotonic()
+    assert observability.flush(0.2) is False
+    record(3)
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) == 3)
+    assert observability.shutdown(0.2) is False
+    assert time.monotonic() - before < 5
+    done.set()
+
+
+def test_a_path_that_hangs_holds_up_no_other(otlp_receiver, start):
+    """While /v1/traces hangs, log records and metrics arrive within their time."""
+    start(flush_interval=0.05)
+    otlp_receiver.hang(path="/v1/traces")
+    record(1)
+    time.sleep(0.2)
+    _logs.get_logger("shop").emit(_logs.LogRecord(body="paid"))
+    otlp_receiver.wait_for(lambda receiver: receiver.logs, timeout=3)
+
+
+def test_full_batches_leave_at_once_while_another_signal_is_held_back(otlp_receiver, start):
+    """A backend that refuses metrics with 401 still gets full batches of spans without a tick."""
+    observability = start(flush_interval=3600, batch_size=10)
+    otlp_receiver.respond(401, path="/v1/metrics")
+    metrics.get_meter("shop").create_counter("denied.orders").add(1)
+    observability.flush()
+    for _ in range(10):
+        record(10)
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) == 100)
+
+
+def test_two_destinations_are_asked_once_each_and_side_by_side(otlp_receiver, start):
+    """A flush to two projects takes as long as one, and is one request a signal for each."""
+    observability = start(token="one,two", flush_interval=3600)
+    otlp_receiver.respond(200, delay=0.3)
+    record(1)
+    before = time.monotonic()
+    assert observability.flush()
+    assert time.monotonic() - before < 0.6
+    assert len([request for request in otlp_receiver.requests if request.path == "/v1/traces"]) == 2
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, float("nan"), -1.0])
+def test_a_strange_timeout_is_no_error(start, timeout):
+    """flush() makes of any number a time that can be waited for."""
+    assert start().flush(timeout) in (True, False)
+
+
+def test_a_netrc_of_the_user_replaces_no_token(otlp_receiver, start, monkeypatch, tmp_path):
+    """Credentials for the host in ~/.netrc are somebody else's."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password other")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    observability = start()
+    record(1)
+    assert observability.flush()
+    assert otlp_receiver.requests[0].headers["authorization"] == "test-token"
+
+
+def test_a_bell_may_be_rung_by_a_handler_that_interrupts_its_ringing():
+    """What wakes the room's threads is safe in signal handlers: hundreds of interruptions, no deadlock."""
+    bell, rung = Bell(), []
+
+    def handle(number, frame):
+        bell.ring()
+        rung.append(number)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        deadline = time.monotonic() + 0.3
+        while time.monotonic() < deadline:
+            bell.ring()
+            bell.wait(0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(rung) > 50
+
+
+def test_a_flush_works_while_another_thread_is_stopped_inside_of_counting(otlp_receiver, start, monkeypatch):
+    """SIGTERM may interrupt the main thread where it counts a refused span: the flush does not need that lock."""
+    monkeypatch.setattr(queue_lane, "QUEUE_LIMIT", 10)
+    observability = start(flush_interval=3600, batch_size=100)
+    record(15)
+    with room_of(observability).tallies["traces"]._lock:
+        assert observability.flush(2)
+    assert len(otlp_receiver.spans) == 10

@@ -82,6 +82,46 @@ def test_a_call_takes_level_message_and_dotted_attributes(logs):
     assert {"a.b": 1, "name": "n", "event": "e", "frame": "f"}.items() <= dict(record.attributes).items()
 
 
+@pytest.mark.parametrize(
+    ("message", "body"),
+    [
+        ("stream {stream.id} has {rows} and {missing}", "stream 7 has [1] and {missing}"),
+        ({"a": 1}, '{"a":1}'),
+        (ValueError("no {rows}"), "no {rows}"),
+        (5, "5"),
+        ("", ""),
+    ],
+)
+def test_a_message_shows_values_and_is_text(logs, message, body):
+    """`{key}` in a message shows an attribute, as in a span's, and a message of another type becomes text."""
+    log_event("x", message=message, attributes={"stream.id": 7}, rows=[1])
+    assert logs.one.body == body
+
+
+def test_a_hostile_message_is_named(logs):
+    """No code of an object runs to make it a message."""
+
+    class Trap:
+        def __str__(self):
+            raise AssertionError
+
+        __repr__ = __str__
+
+    log_event("x", message=Trap())
+    assert logs.one.body.endswith("Trap object>")
+
+
+def test_a_decorators_message_shows_arguments(logs):
+    """`{key}` in a decorator's message shows a captured argument as it was passed, or an attribute."""
+
+    @log_event(message="{rows} for {team}, {other}", capture_args=["rows"], attributes={"team": "north"})
+    def start(rows, other):
+        rows.append(2)
+
+    start([1], 5)
+    assert logs.one.body == "[1] for north, {other}"
+
+
 @pytest.mark.parametrize("options", [{"level": "loud"}, {"level": []}, {"attributes": 3}])
 def test_a_wrong_call_does_not_fail_the_host(logs, options):
     """At run time a wrong level or mapping costs at most the record."""

@@ -255,11 +255,16 @@ def test_the_current_span_without_any():
         ("{a:.2f} {b:05d} {c:>5}", {"a": 1.239, "b": 42, "c": "x"}, "1.24 00042     x"),
         ("{a:.2f}", {"a": "text"}, "text"),
         ("{a:9999999999d}", {"a": 1}, "1"),
+        ("{a:>+,.2f}", {"a": 1234.5}, "+1,234.50"),
+        ("{a:.2f}", {"a": 10**400}, f"{10**400}"[:62] + "..." + "0" * 62),
         ("{a:{b}}", {"a": 1, "b": 5}, "1"),
         ("{{literal}} {a}", {"a": 1}, "{literal} 1"),
         ("{", {"a": 1}, "{"),
         ("}{a}", {"a": 1}, "}{a}"),
         ("{} {0}", {"a": 1}, "{} {0}"),
+        ("{a}é", {"a": "\ud800"}, "\ufffdé"),
+        ("plain \udfff", {}, "plain \ufffd"),
+        ("{a:c}", {"a": 0xD800}, "\ufffd"),
         ("{a}", {"a": None}, "None"),
         ("{a}", {"a": True}, "True"),
         ("{a}", {"a": "x" * 500}, "x" * 62 + "..." + "x" * 62),
@@ -301,9 +306,17 @@ def test_filling_never_raises_and_is_bounded(template, value):
 def test_the_cache_of_places_is_bounded():
     """A program that makes code objects without end does not grow our memory."""
     for number in range(source._MOST_PLACES + 10):
-        source.of_code(compile("0", f"made-{number}", "exec"))
+        source.of_code(compile(f"{number}", f"made-{number}", "exec"))
+        messages.fill(f"{{a}} {number}", {"a": 1})
     assert len(source._places) <= source._MOST_PLACES
     assert len(messages._templates) <= messages._MOST_TEMPLATES
+
+
+def test_equal_code_of_two_files_has_two_places(exporter):
+    """Two files with the very same text are told apart: Python holds their code for equal."""
+    for path in ("one.py", "two.py"):
+        exec(compile("with span('block'):\n    pass", path, "exec"), {"span": span})
+    assert [made.attributes["code.filepath"] for made in exporter.get_finished_spans()] == ["one.py", "two.py"]
 
 
 def test_the_same_fields_as_logfire_span(tmp_path):

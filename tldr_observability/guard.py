@@ -58,7 +58,7 @@ class guarded:  # noqa: N801 - reads as a statement: `with guarded("..."):`
         return True
 
 
-def report(place: str, error: Exception) -> None:
+def report(place: str, error: BaseException) -> None:
     """Log a bug of ours that was caught without `guarded`, in a path too hot for it: `except Exception as error:`."""
     if _strict:
         raise error
@@ -68,6 +68,6 @@ def report(place: str, error: Exception) -> None:
         _log(place, error)
 
 
-def _log(place: str, error: Exception) -> None:
+def _log(place: str, error: BaseException) -> None:
     with suppress(Exception):  # the host's log handlers may fail too, and there is nowhere left to say so
         _logger.error("tldr-observability failed while %s; your code is not affected.", place, exc_info=error)

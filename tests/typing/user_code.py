@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar, assert_type, overload
 
 from opentelemetry.trace import Span
@@ -97,6 +97,19 @@ async def announced_with_options(a: int) -> str:
     return str(a)
 
 
+@traced
+@lru_cache
+def cached(a: int) -> str:
+    return str(a)
+
+
+class Job:
+    state = 1
+
+    async def __call__(self, a: int) -> str:
+        return str(a)
+
+
 class Host(ABC):
     @traced_service_method
     def method(self, a: int) -> str:
@@ -160,6 +173,12 @@ async def uses(host: Child) -> None:
     assert_type(host.value, int)
     assert_type(host.port(1), str)
     assert_type(traced(partial(bare, 1))(b="x"), float)
+
+    assert_type(cached(1), str)
+    cached.cache_clear()
+    job = traced_background_task(Job())
+    assert_type(await job(1), str)
+    assert_type(job.state, int)
 
     kept: Callable[[int], str] = traced(measured)
     kept(1)

@@ -129,6 +129,9 @@ class Exchange:
             self.error = None
         elif self._server_span.takes_exceptions:
             failures.record(self.span, error)
+            if (status := getattr(self.span, "status", None)) is not None and status.is_unset:
+                # What is an answer to the client elsewhere is a failure where nobody has made an answer of it.
+                self.span.set_status(StatusCode.ERROR)
 
     def close(self) -> None:
         """Finish the span and restore the context from before; the last thing that happens."""

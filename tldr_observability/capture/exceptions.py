@@ -55,17 +55,21 @@ _KEPT_BY_THE_INTERPRETER: Final = [
 ]
 
 
-def exception_attributes(error: BaseException) -> dict[str, AttributeValue]:
+def exception_attributes(error: BaseException, *, escaped: bool = True) -> dict[str, AttributeValue]:
     """The attributes of OpenTelemetry's `exception` event, bounded; for a tame exception the same as the SDK's.
 
     The exception's `str()` runs. What it raises is held back, except for `KeyboardInterrupt` and `SystemExit`.
+
+    Args:
+        error: is neither changed nor kept.
+        escaped: whether it leaves what the event is about unhandled.
     """
     message = own_message(error, _MAX_MESSAGE)
     return {
         "exception.type": type_name(type(error)),
         "exception.message": _UNSAYABLE if message is None else message,
         "exception.stacktrace": _stacktrace(error),
-        "exception.escaped": "True",
+        "exception.escaped": str(escaped),
     }
 
 

@@ -199,11 +199,11 @@ class Lane:
             self._next_tick = now + self._interval
         if now < self._held_until and not flushing:
             return False
-        lost_before = self.tally.dropped
+        lost_before = self.tally.given_up
         self.begin_round(tick=tick)
         while self._send():
             if not self.fill(tick=tick):
-                return not self.closed and self.tally.dropped == lost_before
+                return not self.closed and self.tally.given_up == lost_before
         return False
 
     def _send(self) -> bool:

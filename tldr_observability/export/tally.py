@@ -48,6 +48,6 @@ class Tally:
         return {**self._dropped, **self._refused}
 
     @property
-    def dropped(self) -> int:
-        """Items given up on the way so far."""
+    def given_up(self) -> int:
+        """Items dropped on the way so far: those of `drop`, without those of `refuse`."""
         return sum(dict(self._dropped).values())

@@ -46,7 +46,8 @@ class SpanDecorator:
     """Makes every call of a function a span: `@traced`, or with options `@traced(name="...", capture_args=True)`.
 
     It takes functions, methods, coroutines, generators (the span covers the iteration), callable objects, and
-    classmethod, staticmethod and property from either side. The signature and the type stay what they were.
+    classmethod, staticmethod and property from either side; type checkers want it below `@property`. The signature and
+    the type stay what they were.
     """
 
     def __init__(self, called: str, layer: str | None, doc: str) -> None:
@@ -133,11 +134,21 @@ def decorate(target: Any, wrap: Wrap, decorator: str) -> Any:
         raise ConfigurationError(
             f"@{decorator} is for functions and methods; decorate the methods of {target.__name__}"
         )
+    for kind, example in _METHOD_MAKERS:
+        if isinstance(target, kind):
+            raise ConfigurationError(
+                f"@{decorator} can't be used on a {kind.__name__}; decorate the function inside: "
+                + example.format(decorator)
+            )
     if not callable(target):
         raise ConfigurationError(f"@{decorator} is for functions and methods, got {target!r:.100}")
     return wrap(target, has_receiver=False)
 
 
+_METHOD_MAKERS = (
+    (functools.partialmethod, "partialmethod({}(function), ...)"),
+    (functools.singledispatchmethod, "singledispatchmethod({}(function))"),
+)
 _HELP = "Makes every call of {} a span; options as for `traced`."
 
 traced = SpanDecorator("traced", None, SpanDecorator.__doc__ or "")

@@ -71,7 +71,7 @@ class Call:
             if self._threshold is not None:
                 self._mark_if_slow(self._threshold)
             if self.span is not None:
-                failures.record(self.span, error, None if self._site is None else self._site.layer)
+                failures.record(self.span, error)
         except Exception as fault:  # noqa: BLE001 - the boundary, without the price of `guarded`
             guard.report("recording an exception", fault)
         finally:

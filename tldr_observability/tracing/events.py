@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from tldr_observability import _record, guard, semconv
 from tldr_observability.errors import ConfigurationError
-from tldr_observability.tracing import captured, failures, kinds, records, slowness, source
+from tldr_observability.tracing import captured, failures, kinds, messages, records, slowness, source
 from tldr_observability.tracing.decorators import NOTHING, decorate
 from tldr_observability.tracing.site import CallSite, Options
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Level", "log_event"]
 
 Level = Literal["trace", "debug", "info", "notice", "warn", "warning", "error", "fatal"]
+_MESSAGE_LENGTH = 2048
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any] | property")
 
 
@@ -62,9 +63,10 @@ def log_event(event: Any = NOTHING, /, **options: Any) -> Any:
 
     Args:
         event: the event's name, bounded by the code base: values go into attributes.
-        options: `level`; `message`: the record's text, the event's name where there is none; `attributes`: a mapping,
-            for keys that aren't Python names. With a text, all other keywords are attributes as well. Decorating:
-            `name`, `capture_args`, `capture_result`, `slow_threshold` as for `traced`.
+        options: `level`; `message`: the record's text, the event's name where there is none, and `{key}` in it shows an
+            attribute or captured argument; `attributes`: a mapping, for keys that aren't Python names. With a text, all
+            other keywords are attributes as well. Decorating: `name`, `capture_args`, `capture_result`,
+            `slow_threshold` as for `traced`.
 
     Raises:
         ConfigurationError: only when decorating: what is decorated is no function, or an option can't be used for it.
@@ -91,7 +93,16 @@ def _log_now(
         return
     with guard.guarded("logging an event"):
         place = {**source.of_code(frame.f_code), semconv.CODE_LINENO: frame.f_lineno}
-        records.emit(event, level, message, {**attributes, **values} if attributes else values, place)
+        shown = {**attributes, **values} if attributes else values
+        records.emit(event, level, _text(message, shown), shown, place)
+
+
+def _text(message: object, values: dict[str, object]) -> str | None:
+    if message is None:
+        return None
+    if issubclass(type(message), str):
+        return messages.fill(str.__str__(message), values)
+    return captured.text(message, _MESSAGE_LENGTH)
 
 
 def _wrap(
@@ -115,7 +126,8 @@ def _begin(
     site: CallSite, level: str, message: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> _Announced | None:
     try:
-        return _Announced(site, level, message, captured.attributes(site.values(args, kwargs)))
+        values = site.values(args, kwargs)
+        return _Announced(site, level, _text(message, values), captured.attributes(values))
     except Exception as error:  # noqa: BLE001 - the boundary, without the price of `guarded`
         guard.report("preparing an event", error)
         return None

@@ -10,13 +10,22 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from types import CoroutineType
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CoroutineType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
 from typing import TYPE_CHECKING, Any, cast
 
 from tldr_observability import _record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from typing import Protocol
 
     class Observation(Protocol):
@@ -44,32 +53,69 @@ if TYPE_CHECKING:
 
 __all__ = ["wrap"]
 
+# A function around one of these is as good as the original; any other callable is an object with a life of its own.
+_FUNCTIONS = (
+    FunctionType,
+    MethodType,
+    functools.partial,
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
+
 
 def wrap(function: Callable[..., Any], begin: Begin, name: str) -> Callable[..., Any]:
-    """A function like the given one whose calls are watched.
+    """A callable like the given one whose calls are watched: a function, or a proxy of an object.
 
     Args:
         function: any callable that isn't a descriptor.
         begin: asked at each call.
-        name: what the wrapper of a callable without a name (a partial, an object) is called.
+        name: what the wrapper of a partial, which has no name, is called.
     """
     body = function
     while isinstance(body, functools.partial):
         body = body.func
-    if not inspect.isroutine(body):
-        body = type(body).__call__
-    if inspect.iscoroutinefunction(body):
-        wrapper = _coroutine(function, begin)
-    elif inspect.isgeneratorfunction(body):
-        wrapper = _generator(function, begin)
-    elif inspect.isasyncgenfunction(body):
-        wrapper = _async_generator(function, begin)
-    else:
-        wrapper = _function(function, begin)
+    make = _maker(body)
+    if not isinstance(function, _FUNCTIONS):
+        return _proxy(function, make, begin)
+    wrapper = make(function, begin)
     wrapper.__name__ = wrapper.__qualname__ = name
-    # The attributes of an object with `__call__` are its state, and no business of the function around it.
-    updated = functools.WRAPPER_UPDATES if inspect.isroutine(function) else ()
-    return functools.update_wrapper(wrapper, function, updated=updated)
+    return functools.update_wrapper(wrapper, function)
+
+
+def _maker(body: Callable[..., Any]) -> Callable[[Callable[..., Any], Begin], Callable[..., Any]]:
+    sides = (body, type(body).__call__)
+    if any(map(inspect.iscoroutinefunction, sides)):
+        return _coroutine
+    if any(map(inspect.isgeneratorfunction, sides)):
+        return _generator
+    if any(map(inspect.isasyncgenfunction, sides)):
+        return _async_generator
+    return _function
+
+
+def _proxy(
+    target: Callable[..., Any], make: Callable[[Callable[..., Any], Begin], Callable[..., Any]], begin: Begin
+) -> Callable[..., Any]:
+    """The object itself to all appearances (attributes, class, binding), but for its calls."""
+    import wrapt  # not at import: few decorate objects
+
+    plain = make(target, begin)
+
+    def watched(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if wrapped is target:
+            return plain(*args, **kwargs)
+        # Bound by the object's own `__get__`: the call goes to what that made, and we look at the receiver as well.
+        return make(wrapped, lambda given, named: begin((instance, *given), named))(*args, **kwargs)
+
+    # Frameworks look at `__call__` to learn whether an object is to be awaited.
+    own = {} if make is _function else {"__call__": make(wrapt.FunctionWrapper.__call__, lambda _, __: None)}
+    if not hasattr(type(target), "__get__"):
+        own["__get__"] = lambda self, _instance, _owner=None: self  # older releases of wrapt fail here
+    proxy: Callable[..., Any] = type("FunctionWrapper", (wrapt.FunctionWrapper,), own)(target, watched)
+    return proxy
 
 
 # `_record.record`, not the record itself: cloudpickle takes a module along by name but an object by value.
@@ -84,17 +130,19 @@ def _function(function: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
         except BaseException as error:
             call.raised(error)
             raise
-        if result.__class__ is CoroutineType:
+        if type(result) is CoroutineType:
             # Somebody's plain wrapper around an async function: the work is still to come.
             call.suspend()
-            return _rest(call, result)
+            rest = cast("CoroutineType[Any, Any, Any]", _rest(call, result))
+            rest.__name__, rest.__qualname__ = result.__name__, result.__qualname__  # "... was never awaited"
+            return rest
         call.returned(result)
         return result
 
     return wrapper
 
 
-async def _rest(call: Observation, coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def _rest(call: Observation, coroutine: CoroutineType[Any, Any, Any]) -> Any:
     call.resume()
     try:
         result = await coroutine

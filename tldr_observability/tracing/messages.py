@@ -11,7 +11,6 @@ __all__ = ["fill", "shorten"]
 _MOST_TEMPLATES = 1024
 _VALUE_LENGTH = 128
 _MESSAGE_LENGTH = 2048
-_SPEC_LENGTH = 8
 _MOST_DIGITS = 4
 _Part = tuple[str, str | None, str | None, str | None]
 _templates: dict[str, tuple[_Part, ...] | None] = {}
@@ -23,12 +22,12 @@ def fill(template: str, values: dict[str, object]) -> str:
     A name without a value keeps its braces. Attributes and items (`{user.name}`, `{rows[0]}`) are not looked up: that
     would run the host's code.
     """
-    if "{" not in template and "}" not in template:
-        return template[:_MESSAGE_LENGTH]
-    parts = _parse(template)
-    if parts is None:
-        return template[:_MESSAGE_LENGTH]
-    return "".join([part[0] if part[1] is None else part[0] + _field(part, values) for part in parts])[:_MESSAGE_LENGTH]
+    parts = _parse(template) if "{" in template or "}" in template else None
+    if parts is not None:
+        template = "".join([part[0] if part[1] is None else part[0] + _field(part, values) for part in parts])
+    text = template[:_MESSAGE_LENGTH]
+    # Half a surrogate pair can't be exported, and would cost the span.
+    return text if text.isascii() else captured.text(text, _MESSAGE_LENGTH)
 
 
 def shorten(text: str, limit: int) -> str:
@@ -73,9 +72,9 @@ def _format(value: object, spec: str, conversion: str | None) -> str:
 
 def _specified(value: object, spec: str) -> str:
     # A width of a milliard would ask for as much memory; a name for the width isn't looked up.
-    if len(spec) > _SPEC_LENGTH or "{" in spec or sum(map(str.isdigit, spec)) > _MOST_DIGITS:
+    if "{" in spec or sum(map(str.isdigit, spec)) > _MOST_DIGITS:
         spec = ""
     try:
         return format(value, spec)
-    except ValueError:  # a spec for another type, or an integer too long to be written
+    except (ValueError, OverflowError):  # a spec for another type, or an integer too long to be written
         return captured.text(value, 4 * _VALUE_LENGTH)

@@ -13,20 +13,24 @@ if TYPE_CHECKING:
 __all__ = ["of_code", "relative"]
 
 _MOST_PLACES = 2048
-_places: dict[CodeType, dict[str, str | int]] = {}
+# By id, which the code beside the place keeps unique: equal code of two files is equal as an object, too.
+_places: dict[int, tuple[CodeType, dict[str, str | int]]] = {}
 
 
 def of_code(code: CodeType) -> dict[str, str | int]:
     """File, qualified name and first line of a function's code; the caller must not change the answer."""
-    place = _places.get(code)
-    if place is None:
-        place = {semconv.CODE_FILEPATH: relative(code.co_filename), semconv.CODE_LINENO: code.co_firstlineno}
+    known = _places.get(id(code))
+    if known is None:
+        place: dict[str, str | int] = {
+            semconv.CODE_FILEPATH: relative(code.co_filename),
+            semconv.CODE_LINENO: code.co_firstlineno,
+        }
         if code.co_name != "<module>":
             place[semconv.CODE_FUNCTION] = code.co_qualname
         if len(_places) >= _MOST_PLACES:  # a program that makes code objects without end must not fill our memory
             _places.clear()
-        _places[code] = place
-    return place
+        known = _places[id(code)] = code, place
+    return known[1]
 
 
 def relative(path: str) -> str:

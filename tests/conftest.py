@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ def start(otlp_receiver: OTLPReceiver) -> Iterator[Callable[..., Observability]]
             "send_to_logfire": True,
             "console_enabled": False,
         }
+        for name in list(defaults):  # a variable that a test sets is the one to be looked at
+            if f"LOGFIRE_{name.upper()}" in os.environ:
+                del defaults[name]
         return _setup.setup(**{**defaults, **settings})
 
     yield begin
@@ -94,6 +98,7 @@ def program(otlp_receiver: OTLPReceiver, tmp_path: Path) -> Iterator[Callable[..
             stderr=subprocess.STDOUT,
             text=True,
             cwd=tmp_path,
+            start_new_session=True,
             env={
                 # Logfire sends nothing where it sees that it is under test.
                 **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
@@ -111,6 +116,7 @@ def program(otlp_receiver: OTLPReceiver, tmp_path: Path) -> Iterator[Callable[..
     yield begin
     otlp_receiver.recover()
     for each in running:
-        if each.process.poll() is None:
-            each.process.kill()
-        each.process.communicate()
+        # Its whole group: a child that outlives it would keep its output open.
+        with suppress(ProcessLookupError):
+            os.killpg(each.process.pid, signal.SIGKILL)
+        each.process.communicate(timeout=10)

@@ -62,6 +62,23 @@ print("theirs:", [span.name for span in theirs.exported_spans])
     assert output.count("setup() joined logfire.configure(), which does not send") == 1
 
 
+def test_a_logfire_without_a_token_does_not_count_as_sending(otlp_receiver, program):
+    """logfire.configure(send_to_logfire="if-token-present") without a token: our export is added."""
+    finish(
+        program(
+            f"""{WORK}
+import logfire
+logfire.configure(send_to_logfire="if-token-present", console=False)
+setup(token="given-to-setup")
+work()
+""",
+            env={"LOGFIRE_TOKEN": ""},
+        )
+    )
+    assert [span.name for span in otlp_receiver.spans] == ["work"]
+    assert otlp_receiver.total("done") == 1
+
+
 def test_an_opentelemetry_sdk_of_the_programs_own_is_joined(otlp_receiver, program):
     """Providers set before setup() stay; all three signals leave through us as well."""
     output = finish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import socket
+import threading
 import time
 import urllib.request
 
@@ -207,6 +208,55 @@ def test_a_server_in_front_of_a_hanging_backend_stops_in_time(otlp_receiver, pro
     assert time.monotonic() - before < 2 + 1.5
 
 
+def test_a_server_in_front_of_a_slow_backend_stops_in_time(otlp_receiver, program, tmp_path):
+    """Answers that take 0.9 s: all the flushes of an exit together have the one deadline."""
+    (tmp_path / "shop.py").write_text(APP)
+    port = free_port()
+    otlp_receiver.respond(200, delay=0.9)
+    command = ["-m", "uvicorn", "shop:app", "--port", str(port), "--log-level", "warning"]
+    running = program("", *command, env={"LOGFIRE_SHUTDOWN_TIMEOUT": ""})
+    get(port, "/items/1")
+    before = time.monotonic()
+    running.terminate()
+    running.finish()
+    assert time.monotonic() - before < 2 + 1.0
+    assert "GET /items/{item}" in [span.name for span in otlp_receiver.spans]
+
+
+def test_a_server_that_sets_up_in_its_lifespan_loses_nothing(otlp_receiver, program, tmp_path):
+    """setup(app=app) inside the lifespan: a request that ends after SIGTERM arrives, too."""
+    (tmp_path / "shop.py").write_text("""
+import asyncio
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from tldr_observability import setup
+
+@asynccontextmanager
+async def lifespan(app):
+    setup(app=app, flush_interval=3600)
+    yield
+
+app = FastAPI(lifespan=lifespan)
+
+@app.get("/slow")
+async def slow():
+    print("asked", flush=True)
+    await asyncio.sleep(0.5)
+
+@app.get("/")
+async def root():
+    return "up"
+""")
+    port = free_port()
+    running = program("", "-m", "uvicorn", "shop:app", "--port", str(port), "--log-level", "warning")
+    get(port, "/")
+    threading.Thread(target=get, args=(port, "/slow")).start()
+    running.wait_for_line("asked")
+    running.terminate()
+    running.finish()
+    assert "GET /slow" in [span.name for span in otlp_receiver.spans]
+
+
 def has_semaphores() -> bool:
     """Whether multiprocessing can make its locks here; a bare chroot without /dev/shm can't."""
     try:
@@ -226,6 +276,16 @@ os.wait()
 with trace.get_tracer("shop").start_as_current_span("around"):
     if os.fork() == 0:
         record(2, "child")
+    else:
+        os.wait()
+""",
+    "a fork in a fork inside a span": """
+with trace.get_tracer("shop").start_as_current_span("around"):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            record(2, "child")
+        else:
+            os.wait()
     else:
         os.wait()
 """,
@@ -258,6 +318,37 @@ def test_a_fork_starts_afresh(otlp_receiver, program, how):
     assert otlp_receiver.total("done") == 7
     pids = {span.name: span.resource["process.pid"] for span in otlp_receiver.spans}
     assert pids["child"] != pids["parent"]
+
+
+def test_a_fork_during_a_reading_of_metrics_does_not_hang(otlp_receiver, program):
+    """Children forked while callbacks of the program are being asked come out of the fork and end."""
+    running = program(
+        f"""{RECORD}
+def callback(_):
+    time.sleep(0.03)
+    return []
+setup(flush_interval=3600)
+metrics.get_meter("shop").create_observable_gauge("slow", [callback])
+children = []
+for _ in range(10):
+    if (pid := os.fork()) == 0:
+        record(1, "child")
+        os._exit(0)
+    children.append(pid)
+    time.sleep(0.02)
+deadline = time.monotonic() + 10
+while children and time.monotonic() < deadline:
+    children = [pid for pid in children if os.waitpid(pid, os.WNOHANG)[0] == 0]
+    time.sleep(0.05)
+print("hanging:", len(children))
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+""",
+        env={"OTEL_METRIC_EXPORT_INTERVAL": "10"},
+    )
+    assert running.finish(40) == 0, running.output
+    assert "hanging: 0" in running.output
+    assert [span.name for span in otlp_receiver.spans] == ["child"] * 10
 
 
 def test_many_forks_under_load_lose_and_double_nothing(otlp_receiver, program):

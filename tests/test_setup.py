@@ -10,9 +10,11 @@ from threading import enumerate as all_threads
 import logfire
 import pytest
 from opentelemetry import _logs, baggage, context, metrics, trace
+from starlette.applications import Starlette
 
 from tldr_observability import ConfigurationError, ObservabilitySettings, _setup, setup
 from tldr_observability.context import add_user_context
+from tldr_observability.settings import PRESETS
 
 
 def record_one_of_each():
@@ -101,7 +103,7 @@ def test_a_developers_token_sends_nothing_of_tests(otlp_receiver, monkeypatch):
 def test_the_switch_of_logfire_keeps_everything_at_home(otlp_receiver, start, monkeypatch):
     """LOGFIRE_SEND_TO_LOGFIRE=false sends nothing although there is a token."""
     monkeypatch.setenv("LOGFIRE_SEND_TO_LOGFIRE", "false")
-    observability = start(send_to_logfire=False)
+    observability = start()
     record_one_of_each()
     assert observability.flush()
     assert not otlp_receiver.requests
@@ -136,15 +138,74 @@ def test_an_environment_that_nobody_named_is_not_claimed(otlp_receiver, start):
     assert "deployment.environment.name" not in otlp_receiver.spans[0].resource
 
 
-def test_a_base_url_and_a_token_from_the_environment_are_used(otlp_receiver, monkeypatch, start):
-    """LOGFIRE_BASE_URL says where, LOGFIRE_TOKEN with what."""
+@pytest.mark.parametrize(
+    ("variables", "sent"),
+    [
+        ({"LOGFIRE_TOKEN": "a token"}, "a token"),
+        ({"LOGFIRE_TOKEN": "", "LOGFIRE_API_KEY": "a key"}, "a key"),
+        ({"LOGFIRE_TOKEN": "a token", "LOGFIRE_API_KEY": "a key"}, "a token"),
+    ],
+)
+def test_where_to_and_with_what_come_from_the_environment(otlp_receiver, start, monkeypatch, variables, sent):
+    """LOGFIRE_BASE_URL says where, LOGFIRE_TOKEN with what, and LOGFIRE_API_KEY only where there is no token."""
     monkeypatch.setenv("LOGFIRE_BASE_URL", otlp_receiver.url + "/")
-    monkeypatch.setenv("LOGFIRE_TOKEN", "from-environment")
-    _setup.reset()
-    observability = setup(console_enabled=False, send_to_logfire=True)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    observability = start()
     record_one_of_each()
     assert observability.flush()
-    assert otlp_receiver.requests[0].headers["authorization"] == "from-environment"
+    assert {request.headers["authorization"] for request in otlp_receiver.requests} == {sent}
+
+
+@pytest.mark.parametrize("environment", list(PRESETS))
+def test_a_preset_has_its_effect(otlp_receiver, start, monkeypatch, capsys, environment):
+    """LOGFIRE_ENVIRONMENT decides about the console, and about log records below info."""
+    monkeypatch.setenv("LOGFIRE_ENVIRONMENT", environment)
+    monkeypatch.setenv("LOGFIRE_CONSOLE_ENABLED", "")  # no default of the fixture's
+    observability = start()
+    with logfire.span("shown"):
+        _logs.get_logger("shop").emit(_logs.LogRecord(body="fine", severity_number=_logs.SeverityNumber.DEBUG))
+    assert observability.flush()
+    assert ("shown" in capsys.readouterr().out) is PRESETS[environment]["console_enabled"]
+    assert bool(otlp_receiver.logs) is (PRESETS[environment]["log_level"] == "debug")
+    assert observability.settings.flush_interval == PRESETS[environment]["flush_interval"]
+
+
+def test_another_environment_brings_its_own_preset(start):
+    """setup(settings, environment=...) takes nothing of the preset of the settings' environment along."""
+    made = ObservabilitySettings(environment="production", batch_size=9)
+    settings = start(settings=made, environment="development").settings
+    assert (settings.log_level, settings.flush_interval, settings.batch_size) == ("debug", 1.0, 9)
+
+
+def test_everything_that_is_wrong_is_said_at_once(monkeypatch):
+    """One ConfigurationError lists bad settings of ours and bad variables of OpenTelemetry's."""
+    monkeypatch.setenv("LOGFIRE_BATCH_SIZE", "lots")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "often")
+    with pytest.raises(ConfigurationError) as caught:
+        setup()
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "LOGFIRE_BATCH_SIZE",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_METRIC_EXPORT_INTERVAL",
+    ]
+
+
+@pytest.mark.parametrize("headers", ["x-team=%E2%82%AC", "x-team=a%0D%0Ab"])
+def test_a_header_that_can_not_be_sent_is_refused_at_set_up(start, monkeypatch, headers):
+    """OTEL_EXPORTER_OTLP_HEADERS is checked before the first export, and its values are not shown."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_HEADERS: expected visible ASCII"):
+        start()
+
+
+def test_an_app_in_the_place_of_settings_is_noticed():
+    """setup(app) where setup(app=app) was meant gets a hint, and sets nothing up."""
+    with pytest.raises(ConfigurationError, match=r"got Starlette; did you mean setup\(app=...\)\?"):
+        setup(Starlette())
+    assert _setup._current is None
 
 
 def test_several_tokens_send_to_several_projects(otlp_receiver, start, monkeypatch):
@@ -184,11 +245,12 @@ def test_a_bad_otlp_endpoint_is_refused_at_set_up(start, monkeypatch):
 def test_the_console_shows_spans_when_it_is_on(start, capsys, monkeypatch):
     """LOGFIRE_CONSOLE_ENABLED=true prints what happens, and false does not."""
     monkeypatch.setenv("LOGFIRE_CONSOLE_ENABLED", "true")
-    start(console_enabled=True)
+    start()
     with logfire.span("on the console"):
         pass
     assert "on the console" in capsys.readouterr().out
-    start(console_enabled=False)
+    monkeypatch.setenv("LOGFIRE_CONSOLE_ENABLED", "false")
+    start(environment="development")
     with logfire.span("not there"):
         pass
     assert "not there" not in capsys.readouterr().out

@@ -129,7 +129,7 @@ def _start(settings: ObservabilitySettings) -> Observability:
         observability = Observability(settings, None)
         observability.note(Status("everything", on=False, detail="LOGFIRE_ENABLED is false"))
         return observability
-    # Not at the top: it loads logfire and the SDK, which a disabled service is spared.
+    # Not at the top: a disabled service needs nothing of it.
     from tldr_observability._setup.pipeline import Pipeline
 
     for lazy in _LOADED_AT_SETUP:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tldr_observability import _setup
+from tldr_observability import _record, _setup, guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +32,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_FOREIGN):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def strict() -> Iterator[None]:
+    """Our own bugs are raised, and nothing of what a test sets up by hand stays."""
+    before = guard.set_strict(True)
+    _record.reset()
+    yield
+    guard.set_strict(before)
+    _record.reset()
 
 
 @pytest.fixture

@@ -110,14 +110,7 @@ class Exported:
         return self
 
 
-@pytest.fixture(autouse=True)
-def strict():
-    """Our own bugs are raised, and nothing of a test's settings stays."""
-    before = guard.set_strict(True)
-    _record.reset()
-    yield
-    guard.set_strict(before)
-    _record.reset()
+pytestmark = pytest.mark.usefixtures("strict")
 
 
 @pytest.fixture

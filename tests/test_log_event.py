@@ -39,14 +39,7 @@ class Logs:
         return only
 
 
-@pytest.fixture(autouse=True)
-def strict():
-    """Our own bugs are raised, and nothing of a test's settings stays."""
-    before = guard.set_strict(True)
-    _record.reset()
-    yield
-    guard.set_strict(before)
-    _record.reset()
+pytestmark = pytest.mark.usefixtures("strict")
 
 
 @pytest.fixture

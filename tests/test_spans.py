@@ -25,15 +25,7 @@ from opentelemetry.trace import StatusCode
 from tldr_observability import _record, current_span, guard, span, traced
 from tldr_observability.tracing import messages, source
 
-
-@pytest.fixture(autouse=True)
-def strict():
-    """Our own bugs are raised, and nothing of a test's settings stays."""
-    before = guard.set_strict(True)
-    _record.reset()
-    yield
-    guard.set_strict(before)
-    _record.reset()
+pytestmark = pytest.mark.usefixtures("strict")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ the headers that are added to the response's start; only the message that ends a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.semconv.attributes import error_attributes, http_attributes
@@ -66,7 +67,7 @@ class Start(NamedTuple):
     """The one in force until the app sets another."""
 
 
-class Exchange:
+class Exchange(ABC):
     """What requests and websockets have in common: a span, a context of their own, an end."""
 
     __slots__ = (
@@ -143,8 +144,9 @@ class Exchange:
                 self.span.end(self.ended_at)
             self._isolation.leave()
 
+    @abstractmethod
     def _finish(self) -> None:
-        raise NotImplementedError
+        """Put on the span and into the metrics what is known at the end."""
 
     def _is_disconnect(self, error: BaseException) -> bool:
         return type(error).__name__ in _GONE or (self.disconnected and isinstance(error, OSError))

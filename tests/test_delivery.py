@@ -605,3 +605,83 @@ def test_a_flush_works_while_another_thread_is_stopped_inside_of_counting(otlp_r
     with room_of(observability).tallies["traces"]._lock:
         assert observability.flush(2)
     assert len(otlp_receiver.spans) == 10
+
+
+def test_a_fault_after_a_long_outage_is_not_the_last_straw(otlp_receiver, start):
+    """Only answers of 500 count against a request: after many 503s a first 500 is tried again."""
+    start(flush_interval=3600, batch_size=3)
+    otlp_receiver.respond(503, times=12, path="/v1/traces")
+    otlp_receiver.respond(500, times=1, path="/v1/traces")
+    record(3)
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) == 3, timeout=10)
+
+
+def test_a_request_under_way_that_is_refused_makes_the_flush_false(otlp_receiver, start):
+    """flush() answers for all that was recorded before it, what is on the wire at the moment included."""
+    observability = start(flush_interval=3600, batch_size=5)
+    otlp_receiver.respond(400, delay=0.3, times=1, path="/v1/traces")
+    record(5)
+    otlp_receiver.wait_for(lambda receiver: receiver.requests)
+    assert observability.flush() is False
+    assert observability.flush()
+
+
+def test_a_running_span_is_announced_after_an_outage(otlp_receiver, start):
+    """A tick that could send nothing forgets no placeholder."""
+    observability = start(flush_interval=3600)
+    tracer = trace.get_tracer("shop")
+    with tracer.start_as_current_span("long"):
+        record(1)
+        otlp_receiver.respond(503, path="/v1/traces")
+        assert observability.flush(0.3) is False
+        otlp_receiver.recover()
+        assert observability.flush()
+        assert [span.name for span in otlp_receiver.pending_spans] == ["long"]
+
+
+def test_a_log_handler_that_takes_its_time_keeps_no_books_open(otlp_receiver, start):
+    """While the program's handler chews on our warning, shutdown() comes back in time and counts what is lost."""
+    observability = start(flush_interval=3600, batch_size=5)
+    logger = logging.getLogger("tldr_observability")
+
+    class Slow(logging.Handler):
+        def handle(self, entry):  # before the handler's lock, which the last line of the shutdown needs as well
+            if "can't be delivered" in entry.getMessage():
+                time.sleep(1.5)
+
+    handler = Slow()
+    logger.addHandler(handler)
+    try:
+        otlp_receiver.respond(503, path="/v1/traces")
+        record(15)
+        otlp_receiver.wait_for(lambda receiver: receiver.requests)
+        time.sleep(0.1)
+        before = time.monotonic()
+        assert observability.shutdown(0.1) is False
+        assert time.monotonic() - before < 0.8
+        assert room_of(observability).tallies["traces"].drops() == {"shutdown": 15}
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_a_queue_that_fills_while_its_lane_is_held_leaves_when_it_is_not(otlp_receiver, start, monkeypatch):
+    """Full batches that came in silence are sent at the end of the back-off and not at the next tick."""
+    monkeypatch.setattr("tldr_observability.export.lane._FIRST_BACKOFF_SECONDS", 0.3)
+    start(flush_interval=3600, batch_size=10)
+    otlp_receiver.respond(503, times=1, path="/v1/traces")
+    record(10)
+    otlp_receiver.wait_for(lambda receiver: receiver.requests)
+    for _ in range(20):
+        record(10)
+        time.sleep(0.02)
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) == 210)
+
+
+def test_a_hurry_is_short_and_spares_the_instruments(otlp_receiver, start):
+    """After a SIGTERM that a server survives metrics are read about once a second, not with every span."""
+    observability = start(flush_interval=3600)
+    observability._pipeline.hurry()
+    record(1)
+    otlp_receiver.wait_for(lambda receiver: receiver.spans, timeout=2)
+    time.sleep(1.0)
+    assert len([request for request in otlp_receiver.requests if request.path == "/v1/metrics"]) <= 3

@@ -164,6 +164,27 @@ while True:
     assert time.monotonic() - before < 4
 
 
+@pytest.mark.parametrize("turn", range(3))
+def test_sigterm_while_an_attribute_is_set_loses_nothing(otlp_receiver, program, turn):
+    """The interrupted thread may hold the lock of a span that is open: what is queued is sent all the same."""
+    running = program(
+        f"""{RECORD}
+setup(flush_interval=3600)
+record(50)
+with trace.get_tracer("shop").start_as_current_span("open") as span:
+    print("ready")
+    while True:
+        span.set_attributes({{"a": 1, "b": 2}})
+""",
+        env={"LOGFIRE_SHUTDOWN_TIMEOUT": ""},
+    )
+    running.wait_for_line("ready")
+    time.sleep(0.05 + 0.013 * turn)
+    running.terminate()
+    assert running.finish() == -signal.SIGTERM
+    assert [span.name for span in otlp_receiver.spans].count("work") == 50
+
+
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "gunicorn --preload"])
 def test_a_server_that_is_told_to_stop_loses_nothing(otlp_receiver, program, tmp_path, server):
     """SIGTERM right after the last request: every span of every request arrives, from every worker."""

@@ -136,6 +136,11 @@ class Pipeline:
     def _note_exit(self) -> None:
         self._ending = True
 
+    @property
+    def is_over(self) -> bool:
+        """Whether everything has been shut down."""
+        return all(room.is_closed for room in self.rooms)
+
     def after_fork_in_child(self, *, readable: bool) -> None:
         """Give the child metric readers and counts of its own; its rooms have started afresh by themselves.
 
@@ -217,7 +222,8 @@ def _watch_forks(pipeline: Pipeline) -> None:
 
     def before() -> None:
         here.held = False
-        if reference() is not None:
+        alive = reference()
+        if alive is not None and not alive.is_over:
             with guarded("forking"):
                 here.held = providers.pause_readings()
 
@@ -229,7 +235,7 @@ def _watch_forks(pipeline: Pipeline) -> None:
         if here.held:
             providers.resume_readings()
         alive = reference()
-        if alive is not None:
+        if alive is not None and not alive.is_over:
             with guarded("starting afresh after a fork"):
                 alive.after_fork_in_child(readable=here.held)
 

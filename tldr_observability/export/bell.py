@@ -7,6 +7,9 @@ from threading import Lock
 __all__ = ["Bell"]
 
 
+_LONGEST_SECONDS = 3600.0
+
+
 class Bell:
     """Wakes one waiting thread; rings while nobody waits are kept as one.
 
@@ -30,5 +33,5 @@ class Bell:
                 return
 
     def wait(self, timeout: float) -> None:
-        """Sleep until the bell rings or `timeout` seconds have passed."""
-        self._silent.acquire(timeout=max(timeout, 0.0))
+        """Sleep until the bell rings or `timeout` seconds have passed, an hour at the most."""
+        self._silent.acquire(timeout=min(max(timeout, 0.0), _LONGEST_SECONDS))

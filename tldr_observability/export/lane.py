@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from contextlib import suppress
+from collections import deque
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import (
@@ -37,7 +37,8 @@ _LONGEST_BACKOFF_SECONDS = 8.0
 _DENIED_PAUSE_SECONDS = 60.0
 _MOST_ATTEMPTS_ON_FAULT = 10
 """A backend that fails on one body again and again (500) must not keep all that is behind it waiting."""
-_HURRIED_SECONDS = 0.05
+_HURRY_LASTS_SECONDS = 30.0
+_MOST_FAILED_REMEMBERED = 64
 _BOOKS_SECONDS = 1.0  # the encoding of one batch
 
 
@@ -68,18 +69,25 @@ class Lane:
         self._unsent: list[Body] = []
         self._held_until = 0.0
         self._backoff = 0.0
-        self._attempts = 0
+        self._faults = 0
         self._books = threading.Lock()
         """Held while items change from waiting to unsent to settled, by the lane's thread and by `close`; never while
         something is waited for, and never by a thread that a signal handler's flush could have interrupted."""
         self._progress = threading.Condition()
         self._asked = 0
         self._answered = 0
-        self._last_flush_delivered = True
+        self._lost_at: dict[int, int] = {}
+        """By ticket that is not answered yet: how much had been given up when it was asked for."""
+        self._failed: deque[range] = deque(maxlen=_MOST_FAILED_REMEMBERED)
+        """The tickets whose answer was no."""
+        self._hurried_until = 0.0
         self._thread: threading.Thread | None = None
         self.closed = False
 
     # For subclasses
+
+    hurried = 0.05
+    """Seconds between ticks while the process is about to end."""
 
     def queued(self) -> int:
         """How many items wait to be made into requests."""
@@ -105,24 +113,23 @@ class Lane:
     def start(self) -> None:
         """Start the thread if it is not running."""
         with self._progress:
-            if self.closed or (self._thread is not None and self._thread.is_alive()):
+            present = self._thread
+            if self.closed or (present is not None and (present.ident is None or present.is_alive())):
                 return
-            thread = threading.Thread(target=self._run, name=f"tldr-observability-{self.signal}", daemon=True)
-            with suppress(RuntimeError):  # no thread to be had: the next item or flush tries again
-                thread.start()
-                self._thread = thread
-
-    @property
-    def is_running(self) -> bool:
-        """Whether there is a thread."""
-        return self._thread is not None
+            # Known before it runs: a signal handler that flushes meanwhile must not start a second one.
+            self._thread = threading.Thread(target=self._run, name=f"tldr-observability-{self.signal}", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no thread to be had: the next item or flush tries again
+                self._thread = None
 
     def ask(self) -> int:
         """Have everything that waits delivered now; `answer` waits for the returned ticket."""
         self.start()
         with self._progress:
-            self._asked += 1
-            ticket = self._asked
+            ticket = self._asked + 1
+            self._lost_at[ticket] = self.tally.given_up
+            self._asked = ticket  # last, for the lane's thread looks at it without the lock
         self._wake.ring()
         return ticket
 
@@ -134,11 +141,11 @@ class Lane:
                 if remaining <= 0:
                     return False
                 self._progress.wait(remaining)
-            return self._last_flush_delivered and not self.closed
+            return self._answered >= ticket and not any(ticket in failed for failed in self._failed)
 
     def hurry(self) -> None:
-        """Tick as often as makes sense: the process is about to end, nobody knows when."""
-        self._interval = _HURRIED_SECONDS
+        """Tick as often as makes sense for a while: the process is about to end, nobody knows when."""
+        self._hurried_until = time.monotonic() + _HURRY_LASTS_SECONDS
         self._next_tick = 0.0
         self._wake.ring()
 
@@ -148,6 +155,9 @@ class Lane:
             self.closed = True
             self._progress.notify_all()
         self._wake.ring()
+        return self._write_off()
+
+    def _write_off(self) -> int:
         if not self._books.acquire(timeout=_BOOKS_SECONDS):
             return 0
         try:
@@ -169,16 +179,26 @@ class Lane:
             flushing = asked > self._answered
             delivered = False
             try:
-                delivered = self._round(flushing=flushing)
+                delivered = self._round(self._lost_before(asked), flushing=flushing)
             except BaseException as error:  # noqa: BLE001 - not even a SystemExit of a metric callback ends the lane
                 self._held_until = time.monotonic() + _FIRST_BACKOFF_SECONDS
                 guard.report("delivering telemetry", error)
             finally:
                 if flushing:
-                    with self._progress:
-                        self._answered = asked
-                        self._last_flush_delivered = delivered
-                        self._progress.notify_all()
+                    self._give_answer(asked, delivered=delivered)
+        self._write_off()  # should `close` have come in the middle of something long
+
+    def _lost_before(self, asked: int) -> int:
+        """How much had been given up before the first of the tickets that this round answers."""
+        known = [self._lost_at.pop(ticket) for ticket in range(self._answered + 1, asked + 1)]
+        return min(known, default=self.tally.given_up)
+
+    def _give_answer(self, asked: int, *, delivered: bool) -> None:
+        with self._progress:
+            if not delivered:
+                self._failed.append(range(self._answered + 1, asked + 1))
+            self._answered = asked
+            self._progress.notify_all()
 
     def _sleep(self) -> None:
         now = time.monotonic()
@@ -191,15 +211,14 @@ class Lane:
     def mute(self, muted: bool) -> None:
         """Say whether a queue that fills is a reason to wake up."""
 
-    def _round(self, *, flushing: bool) -> bool:
-        """Send what is due; whether nothing had to stay or was lost."""
+    def _round(self, lost_before: int, *, flushing: bool) -> bool:
+        """Send what is due; whether nothing had to stay, and no more is lost than before."""
         now = time.monotonic()
         tick = flushing or now >= self._next_tick
         if tick:
-            self._next_tick = now + self._interval
+            self._next_tick = now + (self.hurried if now < self._hurried_until else self._interval)
         if now < self._held_until and not flushing:
             return False
-        lost_before = self.tally.given_up
         self.begin_round(tick=tick)
         while self._send():
             if not self.fill(tick=tick):
@@ -216,59 +235,67 @@ class Lane:
             with self._books:
                 if self.closed:  # the deadline passed meanwhile, and this request has been counted as dropped
                     return False
-                if outcome.answer is Answer.FAULT and self._attempts + 1 >= _MOST_ATTEMPTS_ON_FAULT:
+                if outcome.answer is Answer.FAULT and self._faults + 1 >= _MOST_ATTEMPTS_ON_FAULT:
                     outcome = outcome._replace(answer=Answer.REFUSED)
+                halves = body.halves(self.tally) if outcome.answer is Answer.TOO_LARGE else None
                 if outcome.answer in (Answer.RETRY, Answer.FAULT):
                     self._hold(outcome)
-                    return False
-                self._attempts = 0
-                halves = body.halves(self.tally) if outcome.answer is Answer.TOO_LARGE else None
-                self._unsent[:1] = halves or ()
-                if halves is None:
-                    self._settle(body, outcome)
-            if outcome.answer is Answer.DENIED:
+                else:
+                    self._unsent[:1] = halves or ()
+                    if halves is None:
+                        self._settle(body, outcome)
+            if halves is None:
+                self._tell(outcome)  # with the books closed: whoever handles our log records may take his time
+            if outcome.answer in (Answer.RETRY, Answer.FAULT, Answer.DENIED):
                 return False
         return True
 
     def _hold(self, outcome: Outcome) -> None:
-        self._attempts += 1
+        self._faults += outcome.answer is Answer.FAULT
         self._backoff = min(max(self._backoff * 2, _FIRST_BACKOFF_SECONDS), _LONGEST_BACKOFF_SECONDS)
         jittered = self._backoff * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
         self._held_until = time.monotonic() + max(jittered, outcome.retry_after or 0.0)
-        self._trouble.begin(
-            self.signal,
-            "away",
-            f"Telemetry can't be delivered to {self._destination.name} ({outcome.reason}). It is kept and tried again "
-            f"in the background; your service is not affected.",
-        )
 
     def _settle(self, body: Body, outcome: Outcome) -> None:
-        """Count a request that needs no further try, and say what is wrong with it or that all is well again."""
-        name = self._destination.name
+        """Count a request that needs no further try."""
         self._backoff = self._held_until = 0.0
+        self._faults = 0
         match outcome.answer:
             case Answer.DELIVERED:
                 rejected = min(max(outcome.rejected, 0), body.size)
                 self.tally.export(body.size - rejected)
                 self.tally.drop("rejected", rejected)
-                if rejected:
-                    why = outcome.reason or "it gave no reason"
-                    self._trouble.begin(self.signal, "partial", f"{name} took only part of a request: {why}.")
-                else:
-                    self._trouble.end(self.signal)
             case Answer.DENIED:
                 self.tally.drop("rejected", body.size)
                 self._held_until = time.monotonic() + _DENIED_PAUSE_SECONDS
-                self._trouble.begin(
-                    self.signal,
-                    "denied",
-                    f"{name} refuses our credentials ({outcome.reason}), so telemetry is dropped. Check "
-                    f"{self._destination.token_variable}; your service is not affected.",
+            case Answer.TOO_LARGE:
+                self.tally.drop("too_large", body.size)
+            case _:
+                self.tally.drop("rejected", body.size)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Say what stands in the way, or that nothing does any more."""
+        name, why = self._destination.name, outcome.reason
+        match outcome.answer:
+            case Answer.DELIVERED if not outcome.rejected:
+                self._trouble.end(self.signal)
+                return
+            case Answer.DELIVERED:
+                kind = "partial"
+                message = f"{name} took only part of a request: {why or 'it gave no reason'}."
+            case Answer.RETRY | Answer.FAULT:
+                kind = "away"
+                message = (
+                    f"Telemetry can't be delivered to {name} ({why}). It is kept and tried again in the background; "
+                    f"your service is not affected."
+                )
+            case Answer.DENIED:
+                kind = "denied"
+                message = (
+                    f"{name} refuses our credentials ({why}), so telemetry is dropped. Check "
+                    f"{self._destination.token_variable}; your service is not affected."
                 )
             case _:
-                self.tally.drop("too_large" if outcome.answer is Answer.TOO_LARGE else "rejected", body.size)
-                self._trouble.begin(
-                    self.signal,
-                    "refused",
-                    f"{name} refuses some telemetry ({outcome.reason}); it is dropped, your service is not affected.",
-                )
+                kind = "refused"
+                message = f"{name} refuses some telemetry ({why}); it is dropped, your service is not affected."
+        self._trouble.begin(self.signal, kind, message)

@@ -31,7 +31,7 @@ class QueueLane(Lane):
         trouble: where to say what hinders it.
         interval: the longest that an item waits, in seconds.
         batch_size: the most items in a request; that many waiting are sent at once.
-        announce: gives the items to send first at a tick.
+        announce: gives the items to send besides at a tick.
     """
 
     def __init__(  # noqa: PLR0913 - a lane's parts, each for itself
@@ -48,8 +48,9 @@ class QueueLane(Lane):
         super().__init__(signal, destination, delivery, trouble, interval)
         self._queue: Queue[Any] = Queue(QUEUE_LIMIT, batch_size, self._wake, self.tally)
         self._announce = announce
-        self._first: list[Any] = []
+        self._extra: list[Any] = []
         self._left = 0
+        self._is_due = False
 
     def put(self, item: object) -> None:
         """Take an item for delivery. Never blocks."""
@@ -70,21 +71,28 @@ class QueueLane(Lane):
     def mute(self, muted: bool) -> None:
         """While the lane is held back, a queue that fills is no reason to wake up."""
         self._queue.muted = muted
+        if not muted and len(self._queue) >= self._queue.wake_at:  # it may have filled in silence
+            self._wake.ring()
 
     def begin_round(self, *, tick: bool) -> None:
         """Note what is there: what arrives meanwhile waits for the next round."""
         self._left = len(self._queue)
-        self._first = self._announce() if tick else []
+        self._is_due = tick
 
     def fill(self, *, tick: bool) -> bool:
         """Make the next requests: one batch, in more than one part where it is too large."""
+        if self._is_due and not self._left:
+            # After all that was queued: at SIGTERM the interrupted thread may hold the lock of the span to announce.
+            self._is_due = False
+            self._extra += self._announce()
         size = self._queue.wake_at
         with self._books:
-            batch, self._first = self._first[:size], self._first[size:]
+            batch: list[Any] = []
             if tick or self._left >= size:
-                taken = self._queue.take(min(self._left, size - len(batch)))
-                self._left -= len(taken)
-                batch += taken
+                batch = self._queue.take(min(self._left, size))
+                self._left -= len(batch)
+            room = size - len(batch)
+            batch, self._extra = [*batch, *self._extra[:room]], self._extra[room:]
             if self.closed:
                 self.tally.refuse("shutdown", len(batch))
                 return False

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from threading import Lock
+from threading import RLock
 
 __all__ = ["Tally"]
 
@@ -20,9 +19,10 @@ class Tally:
         """Items taken out of the queue, placeholders of running spans included."""
         self.exported = 0
         """Items that the backend has taken."""
-        self._dropped: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
-        self._lock = Lock()
+        self._dropped = dict.fromkeys(("rejected", "too_large", "unencodable"), 0)
+        self._refused = dict.fromkeys(("queue_full", "shutdown"), 0)
+        # Re-entrant, for a signal handler may refuse an item as well; and nothing inside it runs Python code.
+        self._lock = RLock()
 
     def accept(self, count: int) -> None:
         """Count items that begin their way to the backend."""
@@ -34,20 +34,18 @@ class Tally:
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count items given up on the way: `rejected`, `too_large` or `unencodable`."""
-        if count:
-            self._dropped[reason] += count
+        self._dropped[reason] += count
 
     def refuse(self, reason: str, count: int = 1) -> None:
         """Count items that don't get on their way any more: `queue_full` or `shutdown`."""
-        if count:
-            with self._lock:
-                self._refused[reason] += count
+        with self._lock:
+            self._refused[reason] += count
 
     def drops(self) -> dict[str, int]:
         """All drops so far, by reason."""
-        return {**self._dropped, **self._refused}
+        return {reason: count for reason, count in {**self._dropped, **self._refused}.items() if count}
 
     @property
     def given_up(self) -> int:
         """Items dropped on the way so far: those of `drop`, without those of `refuse`."""
-        return sum(dict(self._dropped).values())
+        return sum(self._dropped.values())

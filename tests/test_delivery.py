@@ -685,3 +685,27 @@ def test_a_hurry_is_short_and_spares_the_instruments(otlp_receiver, start):
     otlp_receiver.wait_for(lambda receiver: receiver.spans, timeout=2)
     time.sleep(1.0)
     assert len([request for request in otlp_receiver.requests if request.path == "/v1/metrics"]) <= 3
+
+
+def test_a_success_ends_the_hold(otlp_receiver, start):
+    """Once a flush got through after a 401, full batches leave at once again and not when the minute is over."""
+    observability = start(flush_interval=3600, batch_size=10)
+    otlp_receiver.respond(401, times=1, path="/v1/traces")
+    record(1)
+    assert observability.flush() is False
+    record(1)
+    assert observability.flush()
+    record(10)
+    otlp_receiver.wait_for(lambda receiver: len(receiver.spans) == 11)
+
+
+def test_an_answer_after_the_deadline_is_not_counted_a_second_time(otlp_receiver, start):
+    """What shutdown() gave up is dropped in our books, even if the backend took it a moment later."""
+    observability = start(flush_interval=3600)
+    otlp_receiver.respond(200, delay=0.5, path="/v1/traces")
+    record(5)
+    assert observability.shutdown(0.1) is False
+    otlp_receiver.wait_for(lambda receiver: receiver.spans)
+    time.sleep(0.2)
+    tally = room_of(observability).tallies["traces"]
+    assert (tally.exported, tally.drops()) == (0, {"shutdown": 5})

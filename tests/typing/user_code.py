@@ -122,7 +122,7 @@ class Host(ABC):
     @classmethod
     @traced
     def build(cls, a: int) -> Host:
-        raise NotImplementedError
+        return cls()
 
     @staticmethod
     @traced

@@ -25,6 +25,7 @@ from tldr_observability.guard import guarded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tldr_observability.export.otel import RoomMetricReader
     from tldr_observability.settings import ObservabilitySettings
 
 __all__ = ["Pipeline", "destinations"]
@@ -59,8 +60,7 @@ class Pipeline:
             )
             for destination in destinations(settings, self._host)
         ]
-        self._watch_readers()
-        self._readers = [room.metric_reader for room in self.rooms]
+        self._readers = self._watched_readers()
         self._missing = self._connect()
         for room in self.rooms:
             room.start()
@@ -85,10 +85,12 @@ class Pipeline:
         self_metrics.register(lambda: self.rooms)
         return missing
 
-    def _watch_readers(self) -> None:
-        """Have a meter provider that shuts down first let us deliver a last reading."""
-        for room in self.rooms:
-            room.metric_reader.on_shutdown = self.exit_flush
+    def _watched_readers(self) -> list[RoomMetricReader]:
+        """The readers of the rooms that take metrics; a meter provider that shuts down first lets us read once more."""
+        readers = [room.metric_reader for room in self.rooms if "metrics" in room.destination.urls]
+        for reader in readers:
+            reader.on_shutdown = self.exit_flush
+        return readers
 
     # Flushing
 
@@ -148,8 +150,7 @@ class Pipeline:
             readable: no reading of the metrics was under way, whose locks would be locked in the child for ever.
         """
         self._budget = ExitBudget(self._settings.shutdown_timeout)
-        inherited, self._readers = self._readers, [room.metric_reader for room in self.rooms]
-        self._watch_readers()
+        inherited, self._readers = self._readers, self._watched_readers()
         if not readable:
             _logger.warning("A reading of the metrics was under way at a fork: the child exports no metrics.")
             return

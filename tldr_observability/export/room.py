@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -147,10 +146,6 @@ class Room:
             Whether all of it has reached the backend; False at the deadline, or when it was not taken.
         """
         return all([self._lanes[signal].answer(ticket, deadline) for signal, ticket in tickets.items()])  # noqa: C419 - all are waited for
-
-    def flush(self, timeout: float) -> bool:
-        """Deliver everything recorded so far, now; answers as `answer` does, after `timeout` seconds at the latest."""
-        return self.answer(self.ask(), time.monotonic() + timeout)
 
     def close(self) -> None:
         """End; what could not be delivered is counted as dropped and named once."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from servers import moto_url, postgres_url, s3_url, valkey_url  # noqa: F401 - fixtures for all test modules
 from tldr_observability import _record, _setup, guard
 
 if TYPE_CHECKING:

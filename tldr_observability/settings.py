@@ -150,6 +150,62 @@ class ObservabilitySettings(BaseSettings):
     )
     """Who makes the server span: our middleware, or `opentelemetry-instrumentation-fastapi`, which ours then joins."""
 
+    fastapi_enabled: bool = _variable("LOGFIRE_FASTAPI_ENABLED", default=True)
+    """Observe the application given as `app`."""
+
+    sql_enabled: bool = _variable("LOGFIRE_SQL_ENABLED", default=True)
+    """Trace and measure the SQLAlchemy engines given as `engine` or `engines`."""
+
+    redis_enabled: bool = _variable("LOGFIRE_REDIS_ENABLED", default=True)
+    """Trace and measure the Redis clients given as `redis`."""
+
+    celery_enabled: bool = _variable("LOGFIRE_CELERY_ENABLED", default=True)
+    """Trace and measure the tasks of the Celery application given as `celery`."""
+
+    s3_enabled: bool = _variable("LOGFIRE_S3_ENABLED", default=True)
+    """Trace and measure the calls of botocore (boto3), where it is installed."""
+
+    httpx_enabled: bool = _variable("LOGFIRE_HTTPX_ENABLED", default=True)
+    """Trace the requests of httpx, where it is installed."""
+
+    propagate_context_to: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = _variable(
+        "LOGFIRE_PROPAGATE_CONTEXT_TO", default=()
+    )
+    """Hosts, separated by commas, that requests of httpx tell the correlation id (`X-Request-ID`); `*.example.com`
+    stands for all hosts below. No other host learns it."""
+
+    threading_enabled: bool = _variable("LOGFIRE_THREADING_ENABLED", default=True)
+    """Carry the current span and context into threads and thread pools."""
+
+    pydantic_ai_enabled: bool = _variable("LOGFIRE_PYDANTIC_AI_ENABLED", default=True)
+    """Trace and measure the agents of pydantic-ai, where it is installed."""
+
+    pydantic_ai_content: bool = _variable("LOGFIRE_PYDANTIC_AI_CONTENT", default=False)
+    """Put prompts, answers, tool calls and images on the spans of agents."""
+
+    logging_enabled: bool = _variable("LOGFIRE_LOGGING_ENABLED", default=False)
+    """Export the records of Python's `logging` from `log_level` on, by a handler on the root logger, and give every record
+    the ids of its trace and request."""
+
+    system_metrics_enabled: bool = _variable("LOGFIRE_SYSTEM_METRICS_ENABLED", default=True)
+    """Measure the process and its machine (CPU, memory, threads, descriptors, garbage collection), where psutil and its
+    instrumentation are installed."""
+
+    prometheus_enabled: bool = _variable("LOGFIRE_PROMETHEUS_ENABLED", default=False)
+    """Keep all metrics ready for Prometheus as well; `Observability.prometheus_app()` serves them."""
+
+    custom_metrics_enabled: bool = _variable("LOGFIRE_CUSTOM_METRICS_ENABLED", default=True)
+    """Record what the service reports through `metrics`; off, these calls do nothing."""
+
+    redaction_enabled: bool = _variable("LOGFIRE_REDACTION_ENABLED", default=True)
+    """Take secrets out of everything before it leaves or is printed."""
+
+    redaction_patterns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = _variable(
+        "LOGFIRE_REDACTION_PATTERNS", default=()
+    )
+    """Regular expressions, separated by commas (a list where they hold commas themselves), for more that must not leave:
+    what they match in a value is taken out, and a value is taken out whole where they match its name."""
+
     sample_rate: float = _variable(
         "LOGFIRE_SAMPLE_RATE", "LOGFIRE_TRACE_SAMPLE_RATE", "OTEL_TRACES_SAMPLER_ARG", default=1.0, ge=0, le=1
     )

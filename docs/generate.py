@@ -1,4 +1,4 @@
-"""Writes those parts of the reference pages that say what the source says: the settings and the public names.
+"""Writes those parts of the reference pages that say what the source says: settings, public names, metrics.
 
 It fills in what stands between `<!-- generated: NAME -->` and `<!-- end -->`; the rest is written by hand.
 
@@ -19,16 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import tldr_observability
 from tldr_observability import Observability, ObservabilitySettings, testing
+from tldr_observability.catalogue import ALL, GROUPS
 from tldr_observability.cli import doctor
+from tldr_observability.instruments.business import BusinessMetrics
 from tldr_observability.settings import PRESETS
 from tldr_observability.testing import plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from tldr_observability.catalogue.spec import Attribute, MetricSpec
+
 __all__ = ["main", "stale"]
 
-PAGES = [Path(__file__).parent / "reference" / name for name in ("settings.md", "api.md")]
+PAGES = [Path(__file__).parent / "reference" / name for name in ("settings.md", "api.md", "metrics.md")]
 _REGION = re.compile(r"(?<=<!-- generated: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "max_length": "at most {} characters"}
 _SECRETS = ("token", "api_key")
@@ -62,6 +66,9 @@ def _filled(region: re.Match[str]) -> str:
         "fixtures": _fixtures,
         "testing": _testing,
         "commands": _commands,
+        "metrics": _metrics,
+        "attributes": _attributes,
+        "methods": _methods,
     }
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(parts[region[1]]())).strip()
     return f"{region[1]}{region[2]}\n{text}\n\n"
@@ -253,6 +260,64 @@ def _exit_codes(epilog: str) -> Iterator[str]:
     for line in lines.splitlines():
         code, _, meaning = line.strip().partition("  ")
         yield f"- `{code}`: {meaning}"
+
+
+# The metrics
+
+
+def _metrics() -> Iterator[str]:
+    for group, specs in GROUPS.items():
+        module = sys.modules[f"tldr_observability.catalogue.{group}"]
+        yield f"### {group}\n"
+        yield _summary(module)
+        yield "| name | kind and unit | attributes | recorded by | replicas | meaning |"
+        yield "|---|---|---|---|---|---|"
+        yield from map(_metric, specs)
+        yield ""
+        for spec in specs:
+            if spec.bounds:
+                yield f"- Buckets of `{spec.name}`: {', '.join(f'{bound:.10g}' for bound in spec.bounds)}"
+        yield ""
+
+
+def _metric(spec: MetricSpec) -> str:
+    cells = (
+        f"`{spec.name}`",
+        f"{spec.kind}, {spec.unit}",
+        ", ".join(f"`{attribute.key}`{_choices(attribute)}" for attribute in spec.attributes) or "none",
+        _recorded_by(spec),
+        spec.across,
+        spec.description,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _choices(attribute: Attribute) -> str:
+    return f" ({', '.join(attribute.values)})" if attribute.values else ""
+
+
+def _recorded_by(spec: MetricSpec) -> str:
+    by_hand = ", ".join(f"`{method}()`" for method in spec.facade)
+    if spec.owner == "service":
+        return by_hand
+    return f"{spec.owner}; by hand {by_hand}" if by_hand else spec.owner
+
+
+def _attributes() -> Iterator[str]:
+    yield "| key | argument of `bind` | meaning |"
+    yield "|---|---|---|"
+    meanings: dict[tuple[str, str], set[str]] = {}
+    for attribute in (each for spec in ALL for each in spec.attributes):
+        meanings.setdefault((attribute.key, attribute.argument), set()).add(attribute.description)
+    for (key, argument), texts in sorted(meanings.items()):
+        yield f"| `{key}` | `{argument}` | {'; '.join(sorted(texts))} |"
+
+
+def _methods() -> Iterator[str]:
+    for name, method in vars(BusinessMetrics).items():
+        metrics = [f"`{spec.name}`" for spec in ALL if name in spec.facade]
+        if metrics:
+            yield f"- {_one_signature(name, method)} to {', '.join(metrics)}: {_first_paragraph(method)}"
 
 
 if __name__ == "__main__":

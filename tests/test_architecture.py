@@ -23,7 +23,8 @@ TESTS = Path(__file__).parent
 # From the ground up. A part loads what stands below its own storey; neighbours on one storey don't know each other.
 STOREYS = (
     {"errors", "semconv"},
-    {"_record", "guard"},
+    {"catalogue"},
+    {"_record", "guard", "redaction"},
     {"settings", "context", "capture", "instruments"},
     {"tracing", "export"},
     {"asgi"},
@@ -31,7 +32,7 @@ STOREYS = (
     {"_setup"},
     {"testing", "cli"},
 )
-DATA = STOREYS[0]
+DATA = STOREYS[0] | STOREYS[1]
 TOOLS = STOREYS[-1]
 RUNTIME = set().union(*STOREYS) - DATA - TOOLS
 # Who alone in the runtime may load a part: the others are handed what they need of it.
@@ -43,8 +44,10 @@ NOT_THE_API = {"opentelemetry." + part for part in ("sdk", "exporter", "proto", 
 MAY_LOAD = {
     "errors": set(),
     "semconv": set(),
+    "catalogue": set(),
     "_record": set(),
     "guard": set(),
+    "redaction": set(),
     "settings": {"pydantic", "pydantic_settings"},
     "context": API,
     "capture": API,
@@ -52,8 +55,11 @@ MAY_LOAD = {
     "tracing": API | {"wrapt"},
     "asgi": API,
     "export": API | {"opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "requests", "urllib3"},
-    "integrations": API | {"opentelemetry.instrumentation", "fastapi", "starlette"},
-    "_setup": API | {"opentelemetry.sdk", "logfire", "pydantic"},
+    "integrations": API
+    | {"opentelemetry.instrumentation", "opentelemetry.sdk", "opentelemetry.exporter", "wrapt"}
+    | {"billiard", "botocore", "celery", "fastapi", "httpx", "kombu", "prometheus_client", "psutil", "pydantic_ai", "redis"}
+    | {"sqlalchemy", "starlette", "structlog"},
+    "_setup": API | {"opentelemetry.sdk", "logfire", "pydantic", "wrapt"},
     "testing": API | {"opentelemetry.proto", "google.protobuf", "pytest"},
     "cli": API | {"packaging", "pydantic", "requests"},
 }

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from secrets import token_hex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tldr_observability import semconv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextvars import Token
 
 __all__ = [
@@ -33,11 +33,21 @@ __all__ = [
     "clean_correlation_id",
     "end_unit",
     "get_correlation_id",
+    "hand_over",
+    "resume_unit",
     "set_correlation_id",
+    "snapshot",
 ]
 
 MAX_VALUE_LENGTH = 256
 MAX_CORRELATION_ID_LENGTH = 128
+
+TASK_BODY: Final = "tldr_observability.task_body"
+"""The key in OpenTelemetry's context of what a task queue's integration offers to whoever traces the task's function:
+a list of the run's span and that function, which is emptied by the one who takes it."""
+
+_IDENTITY: Final = (semconv.TLDR_CORRELATION_ID, semconv.TLDR_ORGANIZATION_ID, semconv.USER_ID, semconv.TLDR_API_KEY_ID)
+_PROCESSING: Final = (semconv.TLDR_STREAM_ID, semconv.TLDR_BATCH_ID, semconv.TLDR_PLATFORM, semconv.TLDR_STAGE)
 
 
 class _Frame(NamedTuple):
@@ -56,9 +66,31 @@ def begin_unit(correlation_id: str | None = None) -> Token[_Frame]:
     return _frame.set(_Frame({}, {} if correlation_id is None else {semconv.TLDR_CORRELATION_ID: correlation_id}))
 
 
+def resume_unit(facts: Mapping[str, object]) -> Token[_Frame]:
+    """Open a task with the context of whoever asked for it, and nothing else; hand the token to `end_unit`.
+
+    Args:
+        facts: what `snapshot` gave there. It came over a wire: what is no fact or no text is left out.
+    """
+    known = {key: value[:MAX_VALUE_LENGTH] for key, value in facts.items() if isinstance(value, str)}
+    correlation_id = clean_correlation_id(known.pop(semconv.TLDR_CORRELATION_ID, ""))
+    if correlation_id is not None:
+        known[semconv.TLDR_CORRELATION_ID] = correlation_id
+    return _frame.set(_Frame(_only(_PROCESSING, known), _only(_IDENTITY, known)))
+
+
 def end_unit(token: Token[_Frame]) -> None:
     """Close what `begin_unit` opened and restore the context from before."""
     token.var.reset(token)
+
+
+def hand_over() -> Callable[[], Token[_Frame]]:
+    """Let another thread work in the current context: it calls the answer when it begins, `end_unit` when it ends.
+
+    What it learns about the caller is known to the whole request, and nothing of it stays in the thread.
+    """
+    frame = _frame.get()
+    return lambda: _frame.set(frame)
 
 
 def attributes() -> Mapping[str, str]:
@@ -67,6 +99,11 @@ def attributes() -> Mapping[str, str]:
     if not unit:
         return own
     return {**unit, **own}  # a copy, too: other threads of the request may add to it
+
+
+def snapshot() -> dict[str, str]:
+    """The current context as it can be sent to another process, for `resume_unit` there."""
+    return dict(attributes())
 
 
 def set_correlation_id(correlation_id: str | None = None) -> str:
@@ -124,6 +161,10 @@ def clean_correlation_id(value: str) -> str | None:
         "".join(c for c in value[: 4 * MAX_CORRELATION_ID_LENGTH] if "!" <= c <= "~")[:MAX_CORRELATION_ID_LENGTH]
         or None
     )
+
+
+def _only(keys: tuple[str, ...], facts: Mapping[str, str]) -> dict[str, str]:
+    return {key: facts[key] for key in keys if key in facts}
 
 
 def _texts(*facts: tuple[str, object]) -> dict[str, str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from functools import lru_cache, partial
-from typing import TypeVar, assert_type, overload
+from typing import Literal, TypeVar, assert_type, overload
 
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Span
 
 from tldr_observability import (
+    MetricGroup,
     current_span,
     log_event,
+    metrics,
     span,
     timed,
     traced,
@@ -21,6 +24,8 @@ from tldr_observability import (
     traced_service_method,
     traced_use_case,
 )
+from tldr_observability.catalogue import api, streams
+from tldr_observability.instruments.cells import BoundCounter, BoundGauge, BoundHistogram
 
 T = TypeVar("T")
 
@@ -207,3 +212,67 @@ async def blocks() -> None:
 def falls_through() -> int:
     with span("block"):
         return 1
+
+
+class ShopMetrics(MetricGroup, prefix="shop"):
+    @MetricGroup.counter(unit="{order}", keys={"country": "geo.country.iso_code"})
+    def orders(self, amount: float = 1, *, payment: Literal["card", "invoice"], country: str | None = None) -> None:
+        """Orders placed."""
+
+    @MetricGroup.histogram(unit="s", bounds=(0.1, 1))
+    def checkout(self, seconds: float, *, organization_id: str) -> None:
+        """Time to check out."""
+
+    @MetricGroup.gauge()
+    def stock(self, items: float) -> None:
+        """Items in stock."""
+
+    @MetricGroup.counter()  # type: ignore[arg-type]
+    def nothing(self) -> None:
+        """No amount."""
+
+
+def measures(shop: ShopMetrics) -> None:
+    shop.orders(payment="card")
+    shop.orders(2, payment="invoice", country="de")
+    assert_type(shop.orders.bind(payment="card"), BoundCounter)
+    assert_type(shop.checkout.bind(organization_id="1"), BoundHistogram)
+    assert_type(shop.stock.bind(), BoundGauge)
+    shop.checkout(0.5, organization_id="1")
+    shop.stock(3)
+    assert_type(ShopMetrics.orders.spec.unit, str)
+
+    shop.orders(payment="cash")  # type: ignore[arg-type]
+    shop.orders(country="de")  # type: ignore[call-arg]
+    shop.orders(payment="card", colour="red")  # type: ignore[call-arg]
+    shop.orders.bind(payment="cash")  # type: ignore[arg-type]
+    shop.checkout(organization_id="1")  # type: ignore[call-arg]
+    shop.checkout("1", organization_id="1")  # type: ignore[arg-type]
+
+    metrics.increment_stream_started(platform="twitch", organization_id="123")
+    metrics.record_highlight_confidence(0.95, "b2b_agent", "youtube")
+    metrics.record_task_duration(45.2, "detect_highlights_with_ai", "123")
+    metrics.increment_stream_started(plattform="twitch", organization_id="123")  # type: ignore[call-arg]
+    metrics.record_highlight_confidence("0.95", "b2b_agent", "youtube")  # type: ignore[arg-type]
+
+    assert_type(metrics.bind(streams.STARTED, platform="twitch", organization_id=None), BoundCounter)
+    assert_type(metrics.bind(api.REQUEST_DURATION, endpoint="/", status_code=200), BoundHistogram)
+    assert_type(metrics.bind(api.QUOTA_USED), BoundGauge)
+    metrics.bind(streams.STARTED).add()
+    metrics.bind(streams.STARTED, platform=["twitch"])  # type: ignore[call-overload]
+    metrics.bind("tldr.stream.started")  # type: ignore[call-overload]
+    metrics.bind(streams.STARTED).record(1)  # type: ignore[attr-defined]
+
+    metrics.counter("orders", unit="{order}", attributes=("shop",)).add(1, {"shop": "north"})
+    metrics.histogram("time", bounds=(1, 2)).bind({"shop": "north"}).record(0.5)
+    metrics.gauge("temperature").set(20)
+    metrics.up_down_counter("open").add(-1)
+    metrics.counter("orders").record(1)  # type: ignore[attr-defined]
+    metrics.counter("orders").add("1")  # type: ignore[arg-type]
+
+    def asked(_: CallbackOptions) -> list[Observation]:
+        return [Observation(1)]
+
+    metrics.register_callback("asked", asked)
+    metrics.register_callback(api.QUOTA_USED, asked)
+    metrics.register_callback(api.REQUEST_DURATION, asked)  # type: ignore[arg-type]

@@ -10,7 +10,10 @@ import tldr_observability
 from tldr_observability import _record
 from tldr_observability._setup.observability import Observability, Status
 from tldr_observability.errors import ConfigurationError
-from tldr_observability.integrations.fastapi import instrument, refuse_unless_app
+try:
+    from tldr_observability.redaction import Redactor
+except ImportError:  # TEMP
+    Redactor = None
 
 try:
     from tldr_observability.settings import ObservabilitySettings, load, preset_of
@@ -19,7 +22,12 @@ except ValueError as error:
     raise ConfigurationError(f"Logfire refuses one of the LOGFIRE_* variables: {error}") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tldr_observability._setup.wiring import Wiring
+    from tldr_observability.export.redacted import Redaction
+    from tldr_observability.integrations.prometheus import PrometheusEndpoint
+    from tldr_observability.redaction import RedactionMatch
 
 __all__ = ["Observability", "Status", "reset", "setup"]
 
@@ -28,60 +36,99 @@ _LOADED_AT_SETUP = ("tldr_observability.capture", "tldr_observability.tracing.ev
 
 _lock = threading.RLock()
 _current: Observability | None = None
+_wiring: Wiring | None = None
 
 
-def setup(settings: ObservabilitySettings | None = None, *, app: Any = None, **overrides: Any) -> Observability:
+def setup(  # noqa: PLR0913 - what can be observed, each for itself
+    settings: ObservabilitySettings | None = None,
+    *,
+    app: Any = None,
+    engine: Any = None,
+    engines: Iterable[Any] = (),
+    redis: Any = None,
+    celery: Any = None,
+    redaction_callback: Callable[[RedactionMatch], str | None] | None = None,
+    **overrides: Any,
+) -> Observability:
     """Turn on observability for this process: tracing, metrics and logs, exported as the `LOGFIRE_*` variables say.
 
-    Calling it again is fine: the same things are a no-op and a new `app` is added.
+    Calling it again is fine: the same things are a no-op and new things are added. httpx, botocore (S3), pydantic-ai,
+    threads and the system's metrics need no argument: they are observed where they are installed.
 
     Args:
         settings: settings made beforehand; by default they are read from the environment.
         app: a FastAPI or Starlette application to observe.
+        engine: a SQLAlchemy engine to observe, sync or async.
+        engines: several of them.
+        redis: a redis-py client to observe, sync or async, or several in a list.
+        celery: a Celery application whose tasks to observe, where they are sent and where they run.
+        redaction_callback: is asked about each secret that is found, and returns what to leave in its place, or None.
         overrides: single settings by name, which win over `settings` and the environment: `sample_rate=0.1`.
 
     Returns:
         The handle to flush, shut down and report.
 
     Raises:
-        ConfigurationError: a bad setting (all of them are listed), or settings other than those in force.
+        ConfigurationError: a bad setting or argument (all of them are listed), or settings other than those in force.
         MissingExtraError: something was asked for whose library is not installed.
     """
-    global _current  # noqa: PLW0603 - one set-up a process
+    global _current, _wiring  # noqa: PLW0603 - one set-up a process
+    # Not at the top: loading them costs a disabled service nothing.
+    from tldr_observability._setup.wiring import Things, Wiring, refuse_missing
+
+    things = Things(app, tuple(each for each in (engine, *engines) if each is not None), _several(redis), celery)
     with _lock:
-        if app is not None:
-            refuse_unless_app(app)
+        problems = list(things.problems())
         if _current is None:
-            _current = _start(_checked(settings, overrides))
+            checked = _checked(settings, overrides, problems)
+            if checked.enabled:
+                refuse_missing(checked, things)
+            _current = _start(checked, redaction_callback)
+            _wiring = Wiring(_current)
+            if checked.enabled:
+                _wiring.begin()
         else:
+            if problems:
+                raise ConfigurationError(*problems)
             _refuse_changes(_current.settings, settings, overrides)
-        if app is not None:
-            _observe_app(_current, app)
+            if _current.settings.enabled:
+                refuse_missing(_current.settings, things)
+        if _current.settings.enabled and _wiring is not None:
+            _wiring.observe(things)
         return _current
 
 
 def reset() -> None:
     """Undo `setup()`, for tests: shut down without waiting for delivery, and forget everything."""
-    global _current  # noqa: PLW0603
+    global _current, _wiring  # noqa: PLW0603
     with _lock:
+        if _wiring is not None:
+            _wiring.end()
         if _current is not None:
             _current.shutdown(timeout=0.2)
-        _current = None
+        _current = _wiring = None
         _record.reset()
 
 
-def _checked(settings: ObservabilitySettings | None, overrides: Mapping[str, Any]) -> ObservabilitySettings:
+def _several(things: Any) -> tuple[Any, ...]:
+    if things is None:
+        return ()
+    return tuple(things) if isinstance(things, (list, tuple, set, frozenset)) else (things,)
+
+
+def _checked(
+    settings: ObservabilitySettings | None, overrides: Mapping[str, Any], problems: list[str]
+) -> ObservabilitySettings:
     """Put the settings together, and report in one go what is wrong with them and with OpenTelemetry's variables."""
     from tldr_observability.export.destination import Destination, metric_interval
 
-    problems: list[str] = []
     made = None
     try:
         made = _settings(settings, overrides)
     except ConfigurationError as error:
         problems += error.problems
     if made is None or made.enabled:
-        for read in (Destination.from_environment, metric_interval):
+        for read in (Destination.from_environment, metric_interval, lambda: made and _rules(made, None)):
             try:
                 read()
             except ConfigurationError as error:
@@ -122,7 +169,15 @@ def _refuse_changes(
         raise ConfigurationError(*problems)
 
 
-def _start(settings: ObservabilitySettings) -> Observability:
+def _rules(
+    settings: ObservabilitySettings, callback: Callable[[RedactionMatch], str | None] | None
+) -> Redactor | None:
+    return Redactor(patterns=settings.redaction_patterns, callback=callback) if settings.redaction_enabled and Redactor else None  # TEMP
+
+
+def _start(
+    settings: ObservabilitySettings, redaction_callback: Callable[[RedactionMatch], str | None] | None
+) -> Observability:
     record = _record.record
     if not settings.enabled:
         record.enabled, record.settings = False, settings
@@ -131,21 +186,23 @@ def _start(settings: ObservabilitySettings) -> Observability:
         return observability
     # Not at the top: a disabled service needs nothing of it.
     from tldr_observability._setup.pipeline import Pipeline
+    from tldr_observability._setup.wiring import prefer_stable_names
+    from tldr_observability.export.redacted import Redaction
 
     for lazy in _LOADED_AT_SETUP:
         import_module(lazy)
-    pipeline = Pipeline(settings, tldr_observability.__version__)
-    observability = Observability(settings, pipeline)
+    prefer_stable_names()
+    rules = _rules(settings, redaction_callback)
+    redaction = Redaction(rules) if rules else None
+    endpoint = _prometheus_endpoint(redaction) if settings.prometheus_enabled else None
+    pipeline = Pipeline(settings, tldr_observability.__version__, redaction=redaction, prometheus=endpoint)
+    observability = Observability(settings, pipeline, endpoint)
     record.enabled, record.settings, record.slow_threshold = True, settings, settings.slow_threshold
     record.flush = lambda timeout: pipeline.exit_flush() if timeout is None else pipeline.flush(timeout)
     return observability
 
 
-def _observe_app(observability: Observability, app: Any) -> None:
-    settings = observability.settings
-    if not settings.enabled:
-        return
-    contrib = settings.fastapi_instrumentation == "contrib"
-    instrument(app, contrib=contrib, excluded_paths=settings.excluded_paths)
-    who = "opentelemetry-instrumentation-fastapi, joined by our middleware" if contrib else "our middleware"
-    observability.note(Status("fastapi", on=True, detail=f"server spans by {who}"))
+def _prometheus_endpoint(redaction: Redaction | None) -> PrometheusEndpoint:
+    from tldr_observability.integrations.prometheus import PrometheusEndpoint
+
+    return PrometheusEndpoint(redact=redaction.metrics) if redaction else PrometheusEndpoint()

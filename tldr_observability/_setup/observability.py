@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tldr_observability.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tldr_observability._setup.pipeline import Pipeline
+    from tldr_observability.integrations.prometheus import PrometheusEndpoint
     from tldr_observability.settings import ObservabilitySettings
 
 __all__ = ["Observability", "Status"]
@@ -28,9 +31,15 @@ class Status(NamedTuple):
 class Observability:
     """The running observability of this process. Made by `setup()`."""
 
-    def __init__(self, settings: ObservabilitySettings, pipeline: Pipeline | None) -> None:
+    def __init__(
+        self,
+        settings: ObservabilitySettings,
+        pipeline: Pipeline | None,
+        prometheus: PrometheusEndpoint | None = None,
+    ) -> None:
         self._settings = settings
         self._pipeline = pipeline
+        self._prometheus = prometheus
         self._parts: dict[str, Status] = {}
 
     @property
@@ -57,6 +66,19 @@ class Observability:
         """What is on, off and why."""
         return [*(self._pipeline.report() if self._pipeline else ()), *self._parts.values()]
 
+    def prometheus_app(self) -> Any:
+        """The ASGI application that Prometheus scrapes: `app.mount("/metrics", observability.prometheus_app())`.
+
+        Raises:
+            ConfigurationError: `prometheus_enabled` is off, so no metrics are kept for it. Where everything is off, the
+                application is there and empty.
+        """
+        if not self._settings.enabled:
+            return _empty
+        if self._prometheus is None:
+            raise ConfigurationError("prometheus_app(): expected LOGFIRE_PROMETHEUS_ENABLED=true when setup() ran")
+        return self._prometheus.app
+
     def note(self, status: Status) -> None:
         """Add a part to the report, or replace it."""
         self._parts[status.part] = status
@@ -65,3 +87,11 @@ class Observability:
         """Make of whatever the host gives a time that can be waited for."""
         seconds = self._settings.shutdown_timeout if timeout is None else timeout
         return min(max(seconds, 0.0), _LONGEST_SECONDS) if seconds == seconds else 0.0  # noqa: PLR0124 - NaN is not
+
+
+async def _empty(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a scrape of a service whose observability is off."""
+    del receive
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b""})

@@ -18,6 +18,7 @@ from tldr_observability.export import self_metrics
 from tldr_observability.export.budget import ExitBudget
 from tldr_observability.export.destination import Destination, metric_interval
 from tldr_observability.export.otel import RoomLogProcessor, RoomSpanProcessor
+from tldr_observability.export.redacted import RedactingLogProcessor, RedactingSpanProcessor
 from tldr_observability.export.room import Room
 from tldr_observability.export.stamping import ContextLogProcessor, ContextSpanProcessor
 from tldr_observability.guard import guarded
@@ -25,7 +26,13 @@ from tldr_observability.guard import guarded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opentelemetry.sdk._logs import LogRecordProcessor
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.trace import SpanProcessor
+
     from tldr_observability.export.otel import RoomMetricReader
+    from tldr_observability.export.redacted import Redaction
+    from tldr_observability.integrations.prometheus import PrometheusEndpoint
     from tldr_observability.settings import ObservabilitySettings
 
 __all__ = ["Pipeline", "destinations"]
@@ -43,8 +50,17 @@ class Pipeline:
     the report and once in the log.
     """
 
-    def __init__(self, settings: ObservabilitySettings, version: str) -> None:
+    def __init__(
+        self,
+        settings: ObservabilitySettings,
+        version: str,
+        *,
+        redaction: Redaction | None = None,
+        prometheus: PrometheusEndpoint | None = None,
+    ) -> None:
         self._settings = settings
+        self._redaction = redaction
+        self._prometheus = prometheus
         self._budget = ExitBudget(settings.shutdown_timeout)
         self._ending = False
         self._ended_by_sdk = False
@@ -57,6 +73,7 @@ class Pipeline:
                 flush_interval=settings.flush_interval,
                 metric_interval=interval or (_METRIC_SECONDS_TO_LOOPBACK if destination.is_local else _METRIC_SECONDS),
                 user_agent=f"tldr-observability/{version}",
+                redaction=redaction,
             )
             for destination in destinations(settings, self._host)
         ]
@@ -69,18 +86,20 @@ class Pipeline:
         _watch_forks(self)
 
     def _connect(self) -> list[str]:
-        spans = [
-            ContextSpanProcessor(),
-            *(RoomSpanProcessor(r, self._sdk_flush, self._sdk_shutdown) for r in self.rooms),
-        ]
-        logs = [ContextLogProcessor(), *map(RoomLogProcessor, self.rooms)]
+        spans: list[SpanProcessor] = [ContextSpanProcessor()]
+        logs: list[LogRecordProcessor] = [ContextLogProcessor()]
+        if self._redaction:
+            prints = self._host is Host.NOBODY and self._settings.console_enabled
+            spans.append(RedactingSpanProcessor(self._redaction, at_start=prints))
+            logs.append(RedactingLogProcessor(self._redaction))
+        spans += [RoomSpanProcessor(room, self._sdk_flush, self._sdk_shutdown) for room in self.rooms]
+        logs += map(RoomLogProcessor, self.rooms)
+        readers: list[MetricReader] = [*self._readers, *([self._prometheus.reader] if self._prometheus else [])]
         if self._host is Host.NOBODY:
-            providers.configure(
-                self._settings, span_processors=spans, log_processors=logs, metric_readers=self._readers
-            )
+            providers.configure(self._settings, span_processors=spans, log_processors=logs, metric_readers=readers)
             missing = []
         else:
-            missing = providers.join(spans, logs, self._readers)
+            missing = providers.join(spans, logs, readers)
             _logger.warning("%s", self._joined_message(missing))
         self_metrics.register(lambda: self.rooms)
         return missing
@@ -156,6 +175,10 @@ class Pipeline:
             return
         for old, new in zip(inherited, self._readers, strict=True):
             providers.renew_reader(old, new)
+        if self._prometheus:
+            old_reader = self._prometheus.reader
+            self._prometheus.renew()
+            providers.renew_reader(old_reader, self._prometheus.reader)
 
     # Reporting
 

@@ -16,7 +16,6 @@ from opentelemetry.sdk.metrics import MeterProvider, UpDownCounter
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace import TracerProvider
 
-from tldr_observability import semconv
 from tldr_observability.export.destination import OTLP_ENDPOINT_VARIABLES
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def configure(
             console=None if settings.console_enabled else False,
             additional_span_processors=span_processors,
             metrics=logfire.MetricsOptions(additional_readers=metric_readers, views=_VIEWS),
-            scrubbing=logfire.ScrubbingOptions(callback=_keep_our_keys),
+            scrubbing=False,  # ours comes before all processors, and before the console
             sampling=logfire.SamplingOptions(head=settings.sample_rate),
             min_level=settings.log_level,
             # Baggage comes from whoever sends a request: it is nobody's identity and no attribute.
@@ -187,11 +186,6 @@ def logfire_url(token: str) -> str:
 def flush_logfire(timeout: float) -> bool:
     """Flush the pipeline of a program that configures Logfire itself."""
     return logfire.force_flush(int(timeout * 1000))
-
-
-def _keep_our_keys(match: logfire.ScrubMatch) -> Any:
-    # "tldr.api_key.id" holds the id of a key, yet looks like a key to Logfire's patterns.
-    return match.value if match.path[-1] == semconv.TLDR_API_KEY_ID else None
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import codecs
 from typing import TYPE_CHECKING
 
 from tldr_observability.asgi import headers as h
-from tldr_observability.asgi.sensitive import REDACTED, is_sensitive
 from tldr_observability.asgi.text import bounded
+from tldr_observability.redaction import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,8 @@ def header_attributes(prefix: str, headers: Iterable[tuple[bytes, bytes]]) -> di
         if index >= MAX_HEADERS:
             break
         name = bounded(raw, MAX_NAME_LENGTH).lower()
-        shown = REDACTED if is_sensitive(name) else bounded(value, MAX_VALUE_BYTES)
+        # More is looked at than is kept, so that no secret is cut to something that doesn't look like one.
+        shown = bounded(rules.header(name, bounded(value, 4 * MAX_VALUE_BYTES)), MAX_VALUE_BYTES)
         attributes.setdefault(f"{prefix}.{name}", []).append(shown)
     return attributes
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
+    from tldr_observability.export.redacted import Redaction
     from tldr_observability.export.room import Room
 
 __all__ = ["RoomLogProcessor", "RoomMetricReader", "RoomSpanProcessor"]
@@ -82,12 +83,14 @@ class RoomMetricReader(MetricReader):
 
     Args:
         delta: counters and histograms give what was added since the last reading (Logfire's way), not since the start.
+        redaction: takes the secrets out of what was read.
     """
 
     on_shutdown: Callable[[], object] | None = None
     """Runs before the provider goes, while a last reading can still be taken."""
 
-    def __init__(self, *, delta: bool) -> None:
+    def __init__(self, *, delta: bool, redaction: Redaction | None = None) -> None:
+        self._redaction = redaction
         changes = AggregationTemporality.DELTA if delta else AggregationTemporality.CUMULATIVE
         super().__init__(
             preferred_temporality={
@@ -111,7 +114,7 @@ class RoomMetricReader(MetricReader):
         return self._collected
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> None:  # noqa: ARG002
-        self._collected = metrics_data
+        self._collected = self._redaction.metrics(metrics_data) if self._redaction else metrics_data
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
         """Leave the flush to the span processor: collecting belongs to the room's thread."""

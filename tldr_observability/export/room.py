@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tldr_observability.export.destination import Destination
     from tldr_observability.export.lane import Lane
+    from tldr_observability.export.redacted import Redaction
     from tldr_observability.export.tally import Tally
 
 __all__ = ["Room"]
@@ -42,6 +43,8 @@ class Room:
         flush_interval: the longest that they wait, in seconds.
         metric_interval: how often metrics are collected, in seconds.
         user_agent: how we introduce ourselves to the backend.
+        redaction: takes the secrets out of metrics and of the placeholders of running spans; ended spans and log records
+            come without.
     """
 
     def __init__(
@@ -52,19 +55,21 @@ class Room:
         flush_interval: float,
         metric_interval: float,
         user_agent: str = "tldr-observability",
+        redaction: Redaction | None = None,
     ) -> None:
         self.destination = destination
         self._batch_size = batch_size
         self._flush_interval = flush_interval
         self._metric_interval = metric_interval
         self._user_agent = user_agent
+        self._redaction = redaction
         self._open = OpenSpans()
         self._begin_afresh()
         _rooms.add(self)
 
     def _begin_afresh(self) -> None:
         """Make everything that a forked child must not share with its parent."""
-        self.metric_reader = RoomMetricReader(delta=self.destination.delta)
+        self.metric_reader = RoomMetricReader(delta=self.destination.delta, redaction=self._redaction)
         self.trouble = Trouble(self.destination.name)
         self._lanes: dict[str, Lane] = {}
         self._spans = self._queue_lane("traces") if "traces" in self.destination.urls else None
@@ -94,7 +99,7 @@ class Room:
         running: list[ReadableSpan] = []
         with guarded("announcing running spans"):
             running += filter(None, map(placeholder, self._open.take_unannounced()))
-        return running
+        return [self._redaction.span(span) for span in running] if self._redaction else running
 
     def span_started(self, span: Span) -> None:
         """Note a span that has begun, so that it can be announced while it runs."""

@@ -1,89 +1,184 @@
-"""The `metrics` object: instruments by name, made once and shared."""
+"""The `metrics` object: this package's own metrics by typed methods, and a service's own by name."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, overload
 
-from tldr_observability import semconv
+from tldr_observability import guard
+from tldr_observability.catalogue.spec import CounterSpec, GaugeSpec, HistogramSpec, MetricSpec, UpDownCounterSpec
+from tldr_observability.errors import ConfigurationError
+from tldr_observability.instruments.business import BusinessMetrics
+from tldr_observability.instruments.own import own_spec
+from tldr_observability.instruments.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Observation, UpDownCounter, _Gauge
+    from opentelemetry.metrics import CallbackOptions, Observation
+
+    from tldr_observability.instruments.cells import BoundCounter, BoundGauge, BoundHistogram, BoundUpDownCounter
+    from tldr_observability.instruments.instrument import Counter, Gauge, Histogram, Instrument, UpDownCounter
+    from tldr_observability.instruments.values import Value
 
 __all__ = ["Metrics"]
 
-_T = TypeVar("_T")
-# https://opentelemetry.io/docs/specs/otel/metrics/api/#instrument-name-syntax
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-/]{0,254}")
 
+class Metrics(BusinessMetrics):
+    """Records metrics: this package's own by the methods of `BusinessMetrics`, a service's own by its instruments.
 
-class Metrics:
-    """Makes OpenTelemetry instruments; asking for the same name again gives the same instrument.
+    All may be used before `setup()`. What was counted by then is exported too; histograms begin to record when the
+    providers are there. Nothing raises while recording: what can't be recorded is said once in the log.
 
-    Instruments may be made before `setup()`: they begin to record when the providers are there. Names are dotted lower
-    case, units UCUM (`s`, `By`, `{order}`).
-
-    Raises:
-        ValueError: a name is not one of OpenTelemetry's, or was asked for before with another kind or unit.
+    Args:
+        registry: where the instruments are; by default one of its own.
     """
 
-    def __init__(self) -> None:
-        self._made: dict[str, tuple[tuple[str, str], object]] = {}
-        self._meters: list[Meter] = []
+    def __init__(self, registry: Registry | None = None) -> None:
+        self._registry = registry or Registry()
+        self._recorders: dict[MetricSpec, Instrument[Any]] = {}
 
-    def counter(self, name: str, *, unit: str = "1", description: str = "") -> Counter:
-        """A sum that only grows: `metrics.counter("orders.placed", unit="{order}").add(1, {"shop": "north"})`."""
-        return self._get("counter", name, unit, lambda m: m.create_counter(name, unit=unit, description=description))
+    def counter(
+        self, name: str, *, unit: str = "1", description: str = "", attributes: Sequence[str] | None = None
+    ) -> Counter:
+        """A sum that only grows: `metrics.counter("orders.placed", unit="{order}").add(1, {"shop": "north"})`.
 
-    def up_down_counter(self, name: str, *, unit: str = "1", description: str = "") -> UpDownCounter:
-        """A sum that grows and shrinks, such as the number of open connections."""
-        return self._get(
-            "up_down_counter", name, unit, lambda m: m.create_up_down_counter(name, unit=unit, description=description)
+        Asking for the same name again gives the same instrument.
+
+        Args:
+            name: dotted lower case.
+            unit: UCUM (`s`, `By`, `{order}`).
+            description: one sentence.
+            attributes: the keys that it may have; None for any.
+
+        Raises:
+            ConfigurationError: the name is not one of OpenTelemetry's, belongs to this package, or was asked for
+                before with another kind or unit.
+        """
+        made: Counter = self.declare(own_spec(CounterSpec, name, unit, description, attributes), attributes is None)
+        return made
+
+    def up_down_counter(
+        self, name: str, *, unit: str = "1", description: str = "", attributes: Sequence[str] | None = None
+    ) -> UpDownCounter:
+        """A sum that grows and shrinks, such as the number of open connections; arguments as for `counter`."""
+        made: UpDownCounter = self.declare(
+            own_spec(UpDownCounterSpec, name, unit, description, attributes), attributes is None
         )
+        return made
 
-    def histogram(self, name: str, *, unit: str = "1", description: str = "") -> Histogram:
-        """A distribution of values, such as durations in seconds."""
-        return self._get(
-            "histogram", name, unit, lambda m: m.create_histogram(name, unit=unit, description=description)
+    def histogram(
+        self,
+        name: str,
+        *,
+        unit: str = "1",
+        description: str = "",
+        attributes: Sequence[str] | None = None,
+        bounds: Sequence[float] | None = None,
+    ) -> Histogram:
+        """A distribution of values, such as durations in seconds; arguments as for `counter`.
+
+        `bounds` are the upper bounds of the buckets, for readers without exponential histograms (Prometheus).
+        """
+        made: Histogram = self.declare(
+            own_spec(HistogramSpec, name, unit, description, attributes, bounds), attributes is None
         )
+        return made
 
-    def gauge(self, name: str, *, unit: str = "1", description: str = "") -> _Gauge:
-        """A value that is what it was last set to, such as a temperature."""
-        return self._get("gauge", name, unit, lambda m: m.create_gauge(name, unit=unit, description=description))
+    def gauge(
+        self, name: str, *, unit: str = "1", description: str = "", attributes: Sequence[str] | None = None
+    ) -> Gauge:
+        """A value that is what it was last set to, such as a temperature; arguments as for `counter`."""
+        made: Gauge = self.declare(own_spec(GaugeSpec, name, unit, description, attributes), attributes is None)
+        return made
 
     def register_callback(
         self,
-        name: str,
+        name_or_spec: str | GaugeSpec | CounterSpec | UpDownCounterSpec,
         callback: Callable[[CallbackOptions], Iterable[Observation]],
         *,
         unit: str = "1",
         description: str = "",
     ) -> None:
-        """Have a gauge's value asked for at each collection instead of set: `callback` returns its observations."""
-        if name in self._made:
-            raise ValueError(f"metric {name!r} exists already; a callback of its own needs a name of its own")
-        self._get(
-            "observable_gauge",
-            name,
-            unit,
-            lambda m: m.create_observable_gauge(name, callbacks=[callback], unit=unit, description=description),
-        )
+        """Have a value asked for at each collection instead of set: `callback` returns its observations.
 
-    def _get(self, kind: str, name: str, unit: str, make: Callable[[Meter], _T]) -> _T:
-        from opentelemetry.metrics import get_meter  # not at import: it would add to the price of importing the package
+        Args:
+            name_or_spec: a name for a gauge of the service's own; or a metric of the catalogue.
+            callback: what fails in it is logged once.
+            unit: UCUM; of the catalogue's metrics it is known.
+            description: one sentence; of the catalogue's metrics it is known.
+        """
+        if isinstance(name_or_spec, str):
+            if self._registry.find(name_or_spec) is not None:
+                raise ConfigurationError(
+                    f"metric {name_or_spec!r} exists already; a callback of its own needs a name of its own"
+                )
+            instrument = self.declare(own_spec(GaugeSpec, name_or_spec, unit, description), is_open=True)
+        else:
+            instrument = self._registry.manual(_asked_for(name_or_spec))
+        instrument.callbacks[callback] = lambda options: ((each.value, each.attributes) for each in callback(options))
 
-        shape = (kind, unit)
-        if name not in self._made:
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"metric name {name!r}: expected a letter, then up to 254 letters, digits, _ . - or /")
-            meter = get_meter(semconv.SCOPE_NAME)
-            self._meters.append(meter)  # Logfire's provider knows its meters weakly, and instruments by their meters
-            self._made[name] = (shape, make(meter))
-        made_shape, instrument = self._made[name]
-        if made_shape != shape:
-            raise ValueError(
-                f"metric {name!r} is a {made_shape[0]} in {made_shape[1]!r} already, not a {kind} in {unit!r}"
+    @overload
+    def bind(self, spec: CounterSpec, **arguments: Value | None) -> BoundCounter: ...
+    @overload
+    def bind(self, spec: UpDownCounterSpec, **arguments: Value | None) -> BoundUpDownCounter: ...
+    @overload
+    def bind(self, spec: GaugeSpec, **arguments: Value | None) -> BoundGauge: ...
+    @overload
+    def bind(self, spec: HistogramSpec, **arguments: Value | None) -> BoundHistogram: ...
+
+    def bind(self, spec: MetricSpec, **arguments: Value | None) -> Any:
+        """One series of a metric of the catalogue, for hot paths: `metrics.bind(streams.STARTED, platform="twitch")`.
+
+        Args:
+            spec: the metric.
+            arguments: its attributes, by the names that the facade's methods have for them.
+        """
+        if not isinstance(spec, MetricSpec):
+            raise ConfigurationError(
+                f"bind: expected a metric of tldr_observability.catalogue, got {type(spec).__name__}; "
+                "a metric of your own is bound by its instrument: metrics.counter(...).bind({...})"
             )
-        return cast("_T", instrument)
+        return self._registry.manual(spec).named(arguments)
+
+    def declare(self, spec: MetricSpec, is_open: bool = False) -> Any:
+        """The instrument of a metric of the service's own, for the other parts of this package.
+
+        Args:
+            spec: what it is, checked.
+            is_open: it may have any attributes.
+        """
+        known = self._registry.find(spec.name)
+        if known is not None and (known.spec.kind, known.spec.unit) != (spec.kind, spec.unit):
+            raise ConfigurationError(
+                f"metric {spec.name!r} is a {known.spec.kind} in {known.spec.unit!r} already, "
+                f"not a {spec.kind} in {spec.unit!r}"
+            )
+        return self._registry.manual(spec, is_open=is_open)
+
+    # What the typed methods are made of. `values` are in the order of the specification's attributes; None is absent.
+
+    def _add(self, spec: CounterSpec | UpDownCounterSpec, amount: float, values: tuple[object, ...]) -> None:
+        if (recorder := self._recorders.get(spec) or self._recorder(spec)) is not None:
+            recorder.series.at(values).add(amount)
+
+    def _record(self, spec: HistogramSpec, value: float, values: tuple[object, ...]) -> None:
+        if (recorder := self._recorders.get(spec) or self._recorder(spec)) is not None:
+            recorder.series.at(values).record(value)
+
+    def _set(self, spec: GaugeSpec, value: float, values: tuple[object, ...]) -> None:
+        if (recorder := self._recorders.get(spec) or self._recorder(spec)) is not None:
+            recorder.series.at(values).set(value)
+
+    def _recorder(self, spec: MetricSpec) -> Instrument[Any] | None:
+        try:
+            recorder = self._recorders[spec] = self._registry.manual(spec)
+        except Exception as error:  # noqa: BLE001 - the boundary: the host is recording, and not setting up
+            guard.report("making an instrument", error)
+            return None
+        return recorder
+
+
+def _asked_for(spec: MetricSpec) -> MetricSpec:
+    if not isinstance(spec, MetricSpec) or spec.kind == "histogram":
+        raise ConfigurationError(f"register_callback: expected a name or a gauge or counter, got {spec!r:.100}")
+    return spec

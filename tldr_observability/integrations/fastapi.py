@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +62,6 @@ def _wrap(app: Any) -> None:
 
 
 def _instrument_with_contrib(app: Any, excluded_paths: Iterable[str]) -> None:
-    # The stable names, which our middleware writes too; the old ones also let callers choose metric attributes (host).
-    # OpenTelemetry reads the variable once, when the first instrumentation starts.
-    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
     try:
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     except ImportError:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tldr_observability.settings import ObservabilitySettings
 
 __all__ = ["INTEGRATIONS", "Integration"]
 
@@ -25,6 +30,30 @@ class Integration(NamedTuple):
     imported: str = ""
     """The module whose import, before or after `setup()`, starts the observing."""
 
+    @property
+    def variable(self) -> str:
+        """The switch as an environment variable."""
+        return f"LOGFIRE_{self.switch.upper()}"
+
+    def is_on(self, settings: ObservabilitySettings) -> bool:
+        """Whether its switch is on."""
+        return bool(getattr(settings, self.switch))
+
+    def is_asked_for(self, settings: ObservabilitySettings) -> bool:
+        """Whether its switch was turned on by hand, so that silence about what is missing would be a lie."""
+        return self.switch in settings.model_fields_set and self.is_on(settings)
+
+    def lack(self, is_installed: Callable[[str], bool]) -> str:
+        """What is missing here, in words; empty where nothing is."""
+        if self.libraries and not any(map(is_installed, self.libraries)):
+            return f"{self.libraries[0]} is not installed"
+        return next((f"{name} is not installed" for name in self.needs if not is_installed(name)), "")
+
+    @property
+    def remedy(self) -> str:
+        """What to type where something is missing."""
+        return f"pip install 'tldr-observability[{self.extra}]'"
+
 
 _CONTRIB = "opentelemetry-instrumentation-"
 
@@ -34,7 +63,7 @@ INTEGRATIONS: tuple[Integration, ...] = (
     Integration("celery", "celery_enabled", "celery", ("celery",), (f"{_CONTRIB}celery",), "celery=app"),
     Integration("s3", "s3_enabled", "s3", ("botocore",), (f"{_CONTRIB}botocore",), imported="botocore.client"),
     Integration("httpx", "httpx_enabled", "httpx", ("httpx",), (f"{_CONTRIB}httpx",), imported="httpx"),
-    Integration("threading", "threading_enabled", "", (), (f"{_CONTRIB}threading",), imported="threading"),
+    Integration("threading", "threading_enabled", "fastapi", (), (f"{_CONTRIB}threading",), imported="threading"),
     Integration(
         "pydantic-ai", "pydantic_ai_enabled", "pydantic-ai", ("pydantic-ai", "pydantic-ai-slim"), (), "", "pydantic_ai"
     ),

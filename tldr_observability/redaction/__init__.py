@@ -5,3 +5,13 @@
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+from tldr_observability.redaction.match import REDACTED, RedactionMatch
+from tldr_observability.redaction.redactor import Redactor
+
+__all__ = ["REDACTED", "RedactionMatch", "Redactor", "rules"]
+
+rules: Final = Redactor()
+"""The rules without any settings, for what is made before `setup()`."""

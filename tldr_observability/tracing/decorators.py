@@ -107,7 +107,8 @@ class SpanDecorator:
 
     def _wrap(self, options: Options, function: Callable[..., Any], *, has_receiver: bool) -> Callable[..., Any]:
         site = CallSite(function, self.__name__, options, layer=self._layer, has_receiver=has_receiver)
-        return kinds.wrap(function, functools.partial(engine.begin_call, site), site.name)
+        begin = engine.begin_task if self._layer == "task" else engine.begin_call
+        return kinds.wrap(function, functools.partial(begin, site), site.name)
 
 
 def decorate(target: Any, wrap: Wrap, decorator: str) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context as context_api
 from opentelemetry import trace
 
-from tldr_observability import _record, guard, semconv
+from tldr_observability import _record, context, guard, semconv
 from tldr_observability.tracing import captured, failures, slowness
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tldr_observability.tracing.site import CallSite
 
-__all__ = ["Call", "begin_block", "begin_call", "current_span"]
+__all__ = ["Call", "begin_block", "begin_call", "begin_task", "current_span"]
 
 current_span = trace.get_current_span
 
@@ -40,6 +40,7 @@ class Call:
     """
 
     __slots__ = ("_context", "_site", "_started", "_threshold", "_token", "span")
+    counts_errors = True
 
     def __init__(self, site: CallSite | None, span: trace.Span | None, threshold: float | None) -> None:
         self._site = site
@@ -75,6 +76,8 @@ class Call:
         except Exception as fault:  # noqa: BLE001 - the boundary, without the price of `guarded`
             guard.report("recording an exception", fault)
         finally:
+            if self._site is not None:
+                failures.count(error, self._site.layer, leaving_wrapper=True)
             self._close()
 
     def suspend(self) -> None:
@@ -138,18 +141,85 @@ class Call:
         span.set_attributes(schemas.extended(getattr(span, "attributes", None) or {}, attributes))
 
 
-def begin_call(site: CallSite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    """Start the span of a decorated call; None where there is nothing to do for it."""
+class Untraced:
+    """A running call that nobody keeps a span of: only what it fails with is counted."""
+
+    __slots__ = ("_layer",)
+    counts_errors = True
+
+    def __init__(self, layer: str | None) -> None:
+        self._layer = layer
+
+    def returned(self, result: Any = None) -> None:
+        """Nothing to end."""
+
+    def raised(self, error: BaseException) -> None:
+        """Count the exception that leaves the call."""
+        failures.count(error, self._layer, leaving_wrapper=True)
+
+    def suspend(self) -> None:
+        """Nothing: it has no context of its own."""
+
+    def resume(self) -> None:
+        """Nothing: it has no context of its own."""
+
+
+_untraced: dict[str | None, Untraced] = {}
+"""By layer: they have no state, and what is left out of a trace must cost next to nothing."""
+
+
+def begin_call(site: CallSite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Untraced | None:
+    """Start the span of a decorated call; None only where that failed."""
     try:
         threshold = slowness.threshold(site)
         tracer = _wanted()
         span = None if tracer is None else _start(tracer, site.name, site.attributes(args, kwargs))
         if span is None and threshold is None:
-            return None
+            return _untraced.get(site.layer) or _untraced.setdefault(site.layer, Untraced(site.layer))
         return Call(site, span, threshold)
     except Exception as error:  # noqa: BLE001 - the boundary, without the price of `guarded`
         guard.report("starting a span", error)
         return None
+
+
+class _TaskBody(Call):
+    """The call of a task's own function by a task queue that has made a span for it and looks after its end."""
+
+    __slots__ = ()
+
+    def __init__(self, site: CallSite, span: trace.Span, threshold: float | None) -> None:
+        super().__init__(site, None, threshold)
+        self.span = span
+
+    def raised(self, error: BaseException) -> None:
+        """Count the exception, and leave the span to the task queue's integration: retries are exceptions too."""
+        try:
+            if self._threshold is not None:
+                self._mark_if_slow(self._threshold)
+        except Exception as fault:  # noqa: BLE001 - the boundary, without the price of `guarded`
+            guard.report("ending a task's function", fault)
+        finally:
+            if self._site is not None:
+                failures.count(error, self._site.layer, leaving_wrapper=True)
+
+    def _close(self) -> None:
+        """The span isn't ours to end."""
+
+
+def begin_task(site: CallSite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Untraced | None:
+    """As `begin_call`, but a task's own function joins the span that its task queue has for this run."""
+    try:
+        offer = context_api.get_value(context.TASK_BODY)
+        if isinstance(offer, list) and offer and offer[0] is current_span() and offer[1] is site.function:
+            span: trace.Span = offer[0]
+            offer.clear()  # a task that calls itself makes spans of these calls
+            if span.is_recording():
+                span.set_attributes(site.attributes(args, kwargs))
+            return _TaskBody(site, span, slowness.threshold(site))
+    except Exception as error:  # noqa: BLE001 - the boundary, without the price of `guarded`
+        guard.report("joining a task's span", error)
+        return None
+    return begin_call(site, args, kwargs)
 
 
 def begin_block(name: str, describe: Callable[[], dict[str, Any]]) -> Call | None:

@@ -1,4 +1,4 @@
-"""What an exception means for a span: a failure, something expected, or a cancellation, which is neither."""
+"""What an exception means for a span and for the count: a failure, something expected, or a cancellation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import StatusCode
 
-from tldr_observability import semconv
-from tldr_observability.tracing import captured
+from tldr_observability import guard, semconv
+from tldr_observability.tracing import captured, kinds
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from opentelemetry.trace import Span
 
-__all__ = ["CANCELLED", "FAILED", "SUCCESS", "outcome", "record"]
+__all__ = ["CANCELLED", "FAILED", "SUCCESS", "count", "outcome", "record"]
 
 SUCCESS = "success"
 FAILED = "failed"
@@ -22,6 +24,8 @@ CANCELLED = "cancelled"
 _SERVER_ERRORS = 500
 _DESCRIPTION_LENGTH = 512
 _CANCELLATIONS = (("asyncio", "CancelledError"), ("trio", "Cancelled"))
+_MOST_FRAMES = 5_000
+_trace_of = BaseException.__dict__["__traceback__"].__get__  # a class of the host's may put a property in its place
 
 
 def outcome(error: BaseException) -> str:
@@ -61,6 +65,56 @@ def record(span: Span, error: BaseException) -> None:
         span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {_first_line(error)}")
     else:
         span.set_status(before)  # what the user said stands; Logfire's record_exception replaces it
+
+
+def count(error: BaseException, layer: str | None = None, *, leaving_wrapper: bool = False) -> None:
+    """Add an exception to `tldr.error.count`, once however many decorated functions it leaves; never raises.
+
+    Only an `Exception` counts (a cancellation, a generator's close and the end of the program are none), and not what
+    is an answer rather than an error: an `HTTPException` below 500, the end of an iteration, a Celery task's retry.
+
+    Args:
+        error: is neither changed nor kept.
+        layer: value of `tldr.layer`, where there is one.
+        leaving_wrapper: it is being handled in the wrapper of a decorated function, whose frame begins its traceback.
+    """
+    try:
+        if not _is_error(error):
+            return
+        trace = _trace_of(error)
+        if _was_counted(trace.tb_next if leaving_wrapper and trace is not None else trace):
+            return
+        # Not at import: most processes see an error late, if ever.
+        from tldr_observability.capture.strings import type_name
+        from tldr_observability.catalogue.failures import COUNT
+        from tldr_observability.instruments import automatic
+
+        attributes = {"error.type": type_name(type(error))}
+        automatic(COUNT).add(1, attributes if layer is None else {**attributes, semconv.TLDR_LAYER: layer})
+    except Exception as fault:  # noqa: BLE001 - the boundary, without the price of `guarded`
+        guard.report("counting an error", fault)
+
+
+def _is_error(error: BaseException) -> bool:
+    return (
+        issubclass(type(error), Exception)
+        and not issubclass(type(error), StopIteration | StopAsyncIteration)
+        and outcome(error) is FAILED
+        and not _is_client_error(error)
+        and not _is(error, "celery.exceptions", "TaskPredicate")
+    )
+
+
+def _was_counted(trace: TracebackType | None) -> bool:
+    """Whether the exception has left a wrapper that counts before: its frame is further down in the traceback."""
+    for _ in range(_MOST_FRAMES):
+        if trace is None:
+            return False
+        frame = trace.tb_frame
+        if frame.f_globals is vars(kinds) and hasattr(frame.f_locals.get("call"), "counts_errors"):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _is_client_error(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from opentelemetry._logs import Logger, LoggerProvider
 
-__all__ = ["emit"]
+__all__ = ["emit", "logger"]
 
 _known: tuple[LoggerProvider, Logger] | None = None
 
@@ -32,7 +32,7 @@ def emit(event: str, level: str, message: str | None, values: Mapping[str, objec
 
     number = semconv.LEVELS.get(level, semconv.LEVELS["info"])
     attributes = captured.attributes(values) if values else {}
-    _logger().emit(
+    logger().emit(
         LogRecord(
             timestamp=time.time_ns(),
             severity_number=SeverityNumber(number),
@@ -44,7 +44,8 @@ def emit(event: str, level: str, message: str | None, values: Mapping[str, objec
     )
 
 
-def _logger() -> Logger:
+def logger() -> Logger:
+    """The one by which this package writes, of the provider that holds now; the caller guards."""
     global _known  # noqa: PLW0603 - the logger of the provider that holds now, which may be set or replaced at any time
     from opentelemetry._logs import get_logger, get_logger_provider
 

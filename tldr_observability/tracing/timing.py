@@ -6,15 +6,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tldr_observability import guard, semconv
-from tldr_observability.instruments import metrics
+from tldr_observability.catalogue import calls
+from tldr_observability.instruments import automatic
 from tldr_observability.tracing import failures, slowness
 
 if TYPE_CHECKING:
     from tldr_observability.tracing.site import CallSite
 
-__all__ = ["DURATION", "Timing", "begin"]
+__all__ = ["Timing", "begin"]
 
-DURATION = "tldr.function.duration"
+_duration = automatic(calls.FUNCTION_DURATION, is_open=True)  # with the attributes that `timed` was given
 
 
 class Timing:
@@ -49,10 +50,7 @@ class Timing:
     def _record(self, outcome: str) -> None:
         try:
             elapsed = time.perf_counter() - self._started
-            attributes = {**self._fixed, semconv.TLDR_OUTCOME: outcome}
-            metrics.histogram(DURATION, unit="s", description="Duration of functions decorated with timed").record(
-                elapsed, attributes
-            )
+            _duration.record(elapsed, {**self._fixed, semconv.TLDR_OUTCOME: outcome})
             limit = slowness.threshold(self._site)
             if limit is not None and elapsed >= limit:
                 slowness.log(self._site, elapsed, limit)

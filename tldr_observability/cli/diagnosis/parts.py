@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from tldr_observability._setup.observability import Status
 from tldr_observability.cli.diagnosis import secrets
 from tldr_observability.export.destination import SIGNALS
+from tldr_observability.integrations.table import INTEGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tldr_observability.export.destination import Destination
+    from tldr_observability.integrations.table import Integration
     from tldr_observability.settings import ObservabilitySettings
 
 __all__ = ["SET_ENDPOINT", "SET_TOKEN", "Part", "look"]
@@ -48,6 +50,7 @@ def look(
         _export(settings, destinations),
         *_signals(destinations),
         _fastapi(settings, installed),
+        *(_library(each, settings, installed) for each in INTEGRATIONS),
         *_options(settings),
     ]
     if settings.enabled:
@@ -89,6 +92,8 @@ def _signals(destinations: Sequence[Destination]) -> Iterator[Part]:
 
 def _fastapi(settings: ObservabilitySettings, installed: Mapping[str, str]) -> Part:
     library = next((f"{name} {installed[name]}" for name in ("fastapi", "starlette") if name in installed), None)
+    if not settings.fastapi_enabled:
+        return _off("fastapi", "LOGFIRE_FASTAPI_ENABLED is false", "export LOGFIRE_FASTAPI_ENABLED=true")
     if library is None:
         return _off("fastapi", "neither fastapi nor starlette is installed", _EXTRA)
     contrib = installed.get(_CONTRIB)
@@ -99,6 +104,16 @@ def _fastapi(settings: ObservabilitySettings, installed: Mapping[str, str]) -> P
         return _on("fastapi", f"{library}, contrib instrumentation {contrib} and our middleware by setup(app=app)")
     reason = f"LOGFIRE_FASTAPI_INSTRUMENTATION is contrib, and {_CONTRIB} is not installed"
     return _off("fastapi", reason, _EXTRA)._replace(works=False)
+
+
+def _library(each: Integration, settings: ObservabilitySettings, installed: Mapping[str, str]) -> Part:
+    if not each.is_on(settings):
+        return _off(each.part, f"{each.variable} is false", f"export {each.variable}=true")
+    if lack := each.lack(installed.__contains__):
+        return _off(each.part, lack, each.remedy)._replace(works=not each.is_asked_for(settings))
+    found = ", ".join(f"{name} {installed[name]}" for name in (*each.libraries, *each.needs) if name in installed)
+    how = f"by setup({each.by_hand})" if each.by_hand else "by itself"
+    return _on(each.part, f"{found}, {how}" if found else how)
 
 
 def _options(settings: ObservabilitySettings) -> Iterator[Part]:
@@ -116,6 +131,16 @@ def _options(settings: ObservabilitySettings) -> Iterator[Part]:
         else _off("slow calls", "none is marked", "export LOGFIRE_SLOW_THRESHOLD=0.5")
     )
     yield (
+        _on("redaction", _redaction(settings))
+        if settings.redaction_enabled
+        else _off("redaction", "secrets leave as they are", "export LOGFIRE_REDACTION_ENABLED=true")
+    )
+    yield (
+        _on("custom metrics", "what the service records through metrics")
+        if settings.custom_metrics_enabled
+        else _off("custom metrics", "metrics records nothing", "export LOGFIRE_CUSTOM_METRICS_ENABLED=true")
+    )
+    yield (
         _on("capture headers", "on server spans; sensitive values are withheld")
         if headers
         else _off("capture headers", "not on spans", "export LOGFIRE_CAPTURE_HEADERS=true")
@@ -125,6 +150,11 @@ def _options(settings: ObservabilitySettings) -> Iterator[Part]:
         if body
         else _off("capture body", "not on spans", "export LOGFIRE_CAPTURE_BODY=true")
     )
+
+
+def _redaction(settings: ObservabilitySettings) -> str:
+    own = len(settings.redaction_patterns)
+    return "by name and by shape" + (f", and {own} patterns of your own" if own else "")
 
 
 def _hosts(destinations: Sequence[Destination]) -> str:

@@ -1,0 +1,138 @@
+"""Values that a name in the same text tells to be secrets: `password=x`, `"token": "x"`, `--api-key x`, `<pin>1</pin>`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from tldr_observability.redaction.names import COUNT, HARMLESS
+from tldr_observability.redaction.values import Value, is_number, is_placeholder, value_at
+
+if TYPE_CHECKING:
+    from tldr_observability.redaction.match import Withhold
+    from tldr_observability.redaction.names import Names
+
+__all__ = ["redact_pairs"]
+
+_PAIR: Final = re.compile(
+    r"""(?<![\w.%\-])([\w.%\-]++(?:\[[\w.\-]*+\])*+)   # a name, looked at once: at its beginning
+    (\\*+["'`])?+
+    (?:(\s*+(?:=>|:=|={1,3}+|:)[^\S\n]*+)              # name = value
+    |(\s*+,\s*+)                                       # ("name", "value")
+    |([^\S\n]++))                                      # --name value
+    """,
+    re.VERBOSE,
+)
+_ELEMENT: Final = re.compile(r"<((?:[\w\-]++:)?+[\w.\-]++)(?:\s[^<>]*+)?>([^<]++)")
+_OPENED: Final = re.compile(r"([(\[])\s*+[bru]?\\*+[\"']$")
+_WORDS_BEFORE: Final = re.compile(r"(?<![A-Za-z])([A-Za-z]++(?: [A-Za-z]++)?) $")
+_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]|\\[^rn\"'\\])*+")
+_IS: Final = re.compile(r"(?:is|was)[ \t]++(?=[^\s]{0,64}\d)")
+_VALUE_FIELD: Final = re.compile(r"\s*+,\s*+\\*+[\"'](?:value|Value|val)\\*+[\"']\s*+:\s*+")
+_TYPES: Final = frozenset({"str", "bytes", "int", "float", "bool", "dict", "list", "tuple", "object", "Any", "SecretStr"})
+_NEEDS_MORE_WORDS: Final = frozenset({"key", "keys", "id", "phrase", "number", "code", "codes", "security"})
+_NAME_FIELDS: Final = frozenset({"name", "key", "Name", "Key", "field", "header"})
+_SECOND_OF_TWO: Final = re.compile(r"\s*+\]")
+
+
+def redact_pairs(text: str, names: Names, withhold: Withhold) -> str:
+    """The text without the values of secrets' names; JSON stays JSON."""
+    if "<" in text:
+        text = _ELEMENT.sub(lambda found: _element(found, names, withhold), text)
+    pieces: list[str] = []
+    done = position = 0
+    while (found := _PAIR.search(text, position)) is not None:
+        position = found.end() if found.lastindex != 5 else found.end(1)  # noqa: PLR2004 - the group of --name value
+        value = _secret_value(text, found, names)
+        if value is None:
+            continue
+        shown = withhold(text[value.start : value.end], found[1])
+        if shown != text[value.start : value.end]:
+            around = (found[2] or "") if not value.quoted and found[2] != "`" else ""
+            pieces += text[done : value.start], around, shown, around
+            done = value.end
+        position = max(value.after, position)
+    return text if not pieces else "".join((*pieces, text[done:]))
+
+
+def _element(found: re.Match[str], names: Names, withhold: Withhold) -> str:
+    name, content = found[1].rpartition(":")[2], found[2]
+    decision = names.decide(name)
+    if decision == HARMLESS or is_placeholder(content.strip()) or (decision == COUNT and is_number(content)):
+        return found[0]
+    return found[0][: -len(content)] + withhold(content, name)
+
+
+def _secret_value(text: str, found: re.Match[str], names: Names) -> Value | None:
+    name, quote, equals, comma, _ = found.groups()
+    start = found.end()
+    if equals is None and not _is_pair_without_sign(text, found):
+        return None
+    decision = _decide(text, found, names)
+    if decision == HARMLESS:
+        return _value_beside(text, start, names) if quote and equals and name in _NAME_FIELDS else None
+    if equals is None and not comma and not name.startswith("-"):
+        said = _IS.match(text, start)
+        if said is None:
+            return None
+        start = said.end()
+    if quote and equals:
+        while start < len(text) and text[start].isspace():
+            start += 1
+    value = value_at(text, start)
+    if value is None:
+        return None
+    if comma and not name.startswith("-") and not (value.quoted and _ends_the_pair(text, found, value)):
+        return None
+    if equals and ":" in equals and not value.quoted and name.lower().endswith(("cookie", "authorization")) and not quote:
+        end = _LINE.match(text, start).end()  # type: ignore[union-attr] - it matches everywhere
+        value = Value(start, max(end, value.end), max(end, value.end), quoted=False)
+    return None if _tells_nothing(text, value, name, decision, typed=bool(equals and ":" in equals)) else value
+
+
+def _is_pair_without_sign(text: str, found: re.Match[str]) -> bool:
+    name, quote, _, comma, _ = found.groups()
+    if comma:
+        return bool(quote) and (name.startswith("--") or _opened(text, found) is not None)
+    return name.startswith("-") or text.startswith(("is", "was"), found.end())
+
+
+def _opened(text: str, found: re.Match[str]) -> re.Match[str] | None:
+    return _OPENED.search(text[max(0, found.start() - 8) : found.start()])
+
+
+def _ends_the_pair(text: str, found: re.Match[str], value: Value) -> bool:
+    """Whether the value is the second of a tuple, or of a list of two."""
+    opened = _opened(text, found)
+    return opened is not None and (opened[1] == "(" or _SECOND_OF_TWO.match(text, value.after) is not None)
+
+
+def _decide(text: str, found: re.Match[str], names: Names) -> int:
+    name = found[1].strip(".-%")
+    decision = names.decide_key(name) if "." in name else names.decide(name)
+    if decision == HARMLESS and name.lower() in _NEEDS_MORE_WORDS:
+        before = _WORDS_BEFORE.search(text[max(0, found.start() - 40) : found.start()])
+        if before is not None:
+            return names.decide(f"{before[1]}_{name}")
+    return decision
+
+
+def _value_beside(text: str, start: int, names: Names) -> Value | None:
+    """The value of `{"name": "password", "value": "x"}`."""
+    named = value_at(text, start)
+    if named is None or not named.quoted or names.decide(text[named.start : named.end][:128]) == HARMLESS:
+        return None
+    field = _VALUE_FIELD.match(text, named.after)
+    value = value_at(text, field.end()) if field else None
+    return None if value is None or is_placeholder(text[value.start : value.end]) else value
+
+
+def _tells_nothing(text: str, value: Value, name: str, decision: int, *, typed: bool) -> bool:
+    content = text[value.start : value.end]
+    if is_placeholder(content) or (decision == COUNT and is_number(content)):
+        return True
+    if value.quoted:
+        return False
+    last = name.rpartition(".")[2]
+    # The lines of code in a stack trace: `password: str`, `token=token`, `password=self.password`.
+    return (typed and content in _TYPES) or content == last or content.endswith(f".{last}")

@@ -1,0 +1,46 @@
+"""A first look that lets most strings pass: nothing in them could be a secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tldr_observability.redaction.database_errors import SIGNS
+from tldr_observability.redaction.shapes import BEGINNINGS
+
+__all__ = ["has_error", "has_name", "has_number", "has_shape", "has_url"]
+
+_SIGN: Final = re.compile(r"[=:>,\-]| (?:is|was) ")
+_NAME: Final = re.compile(
+    r"pass|pwd|pw|secret|token|key|auth|cookie|csrf|xsrf|jwt|jws|bearer|dpop|ssn|cv[vc]|csc|otp|mnemonic|sess|sid|sig|hmac|cred|pin|psk|sasl"
+    r"|card|security|code|phrase|assertion|saml|number|userinfo|%"
+)
+_RUN: Final = re.compile(r"[\w+/\-.:=]{15}|[Bb]e?a[rs]|B[EA][AS]|Digest|AWS4|PRIVATE|/[TB][A-Z0-9]{6}")
+_SHAPE: Final = re.compile(BEGINNINGS)
+_NUMBER: Final = re.compile(r"\d{3}-\d\d-\d{4}|\d{4}[ \-]?\d{2}")
+_ERROR: Final = re.compile(SIGNS)
+
+
+def has_name(text: str) -> bool:
+    """A secret's name may be in it, with something after it."""
+    return _SIGN.search(text) is not None and _NAME.search(text.lower()) is not None
+
+
+def has_shape(text: str) -> bool:
+    """A credential may be in it, by its looks."""
+    return _RUN.search(text) is not None and _SHAPE.search(text) is not None
+
+
+def has_number(text: str) -> bool:
+    """Enough digits are in it for a card or a social-security number."""
+    return _NUMBER.search(text) is not None
+
+
+def has_url(text: str) -> bool:
+    """A URL or a request line may be in it."""
+    return "://" in text or " /" in text
+
+
+def has_error(text: str) -> bool:
+    """A database's error or a validation's may be in it."""
+    return _ERROR.search(text) is not None

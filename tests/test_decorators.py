@@ -24,7 +24,6 @@ from typing import Any, ClassVar
 
 import pytest
 from opentelemetry import context as context_api
-from opentelemetry import metrics as metrics_api
 from opentelemetry import trace
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
@@ -41,7 +40,6 @@ from tldr_observability import (
     _record,
     current_span,
     guard,
-    instruments,
     log_event,
     span,
     timed,
@@ -52,6 +50,9 @@ from tldr_observability import (
     traced_service_method,
     traced_use_case,
 )
+from tldr_observability.catalogue import calls
+from tldr_observability.instruments.registry import Registry
+from tldr_observability.tracing import timing
 
 LAYERS = {
     traced_api_endpoint: "api",
@@ -1621,9 +1622,8 @@ def test_slow_calls_are_logged_without_sampling_and_without_provider(unsampled, 
 def test_timed_counts_durations_by_outcome(exported, monkeypatch, kind, ending):
     """`timed` records one duration in seconds per call and makes no span."""
     reader = InMemoryMetricReader()
-    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", MeterProvider([reader]))
-    monkeypatch.setattr(instruments.metrics, "_made", {})
-    assert metrics_api.get_meter_provider() is not None
+    recorder = Registry(MeterProvider([reader])).automatic(calls.FUNCTION_DURATION, is_open=True)
+    monkeypatch.setattr(timing, "_duration", recorder)
     error = {"success": None, "failed": ValueError(), "cancelled": asyncio.CancelledError()}[ending]
     function = timed(name="job", attributes={"shop": "north"})(make_body(kind, error))
     if error is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 
 import pytest
 from fastapi import HTTPException
 
 from tldr_observability import (
+    guard,
     instruments,
     log_event,
     span,
@@ -23,7 +24,7 @@ from tldr_observability import (
 NAME = "tldr.error.count"
 
 
-class TooLate(Exception):
+class TooLateError(Exception):
     """An error of the service's own."""
 
 
@@ -50,7 +51,7 @@ def fails(kind=ValueError):
 
 
 def attempt(function, *args):
-    with pytest.raises(BaseException) as caught:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - whatever it is, it is looked at
         function(*args)
     return caught.value
 
@@ -60,8 +61,8 @@ def test_an_exception_is_counted_by_type_and_layer(counted):
     read = counted()
     for _ in range(3):
         attempt(traced_service_method(fails))
-    attempt(traced(fails), TooLate)
-    assert read() == {("ValueError", "service"): 3, (f"{__name__}.TooLate", None): 1}
+    attempt(traced(fails), TooLateError)
+    assert read() == {("ValueError", "service"): 3, (f"{__name__}.TooLateError", None): 1}
 
 
 def test_an_exception_is_counted_once_however_far_it_goes(counted):
@@ -79,10 +80,7 @@ def test_an_exception_is_counted_once_however_far_it_goes(counted):
 
     @traced_api_endpoint
     def endpoint():
-        try:
-            return serve()
-        except ValueError:
-            raise
+        return serve()
 
     attempt(endpoint)
     assert read() == {("ValueError", "repository"): 1}
@@ -129,9 +127,31 @@ def test_generators_and_plain_wrappers_of_coroutines_count(counted):
     async def work():
         fails(TypeError)
 
+    def plain():
+        return work()
+
     attempt(list, rows())
-    attempt(asyncio.run, traced_service_method(functools.wraps(work)(lambda: work()))())
+    attempt(asyncio.run, traced_service_method(plain)())
     assert read() == {("ValueError", "repository"): 1, ("TypeError", "service"): 1}
+
+
+def test_what_is_thrown_into_a_generator_counts(counted):
+    """An error that comes from the consumer of an iteration counts where it leaves it, if it hasn't been counted."""
+    read = counted()
+
+    @contextlib.contextmanager
+    @traced_service_method
+    def scope():
+        yield
+
+    def consume(work):
+        with scope():
+            work()
+
+    attempt(consume, fails)
+    assert read() == {("ValueError", "service"): 1}
+    attempt(consume, traced_repository_method(fails))
+    assert read() == {("ValueError", "service"): 1, ("ValueError", "repository"): 1}
 
 
 def test_another_exception_is_another_error(counted):
@@ -147,10 +167,10 @@ def test_another_exception_is_another_error(counted):
         try:
             save()
         except ValueError as error:
-            raise TooLate from error
+            raise TooLateError from error
 
     attempt(serve)
-    assert read() == {("ValueError", "repository"): 1, (f"{__name__}.TooLate", "service"): 1}
+    assert read() == {("ValueError", "repository"): 1, (f"{__name__}.TooLateError", "service"): 1}
 
 
 def test_decorators_that_make_no_span_neither_count_nor_hide(counted):
@@ -197,8 +217,9 @@ def test_sampling_does_not_touch_the_count(counted, otlp_receiver):
     assert otlp_receiver.spans == []
 
 
-def test_deep_recursion_counts_once(counted):
+def test_deep_recursion_counts_once(counted, monkeypatch):
     """A decorated function that calls itself until Python gives up is one error."""
+    monkeypatch.setattr(guard, "_last_logged", {})  # our own code is met at the limit, too, and says so
     read = counted()
 
     @traced
@@ -213,11 +234,11 @@ def test_an_exception_without_a_say_in_it(counted):
     """An exception class that lies about its traceback is counted, and reaches the caller as it was."""
     read = counted()
 
-    class Liar(Exception):
+    class LiarError(Exception):
         __traceback__ = property(lambda self: 1 / 0)
 
-    assert type(attempt(traced(fails), Liar)) is Liar
-    assert [key for key in read() if key[0].endswith("Liar")]
+    assert type(attempt(traced(fails), LiarError)) is LiarError
+    assert [key for key in read() if key[0].endswith("LiarError")]
 
 
 def test_a_background_task_counts_outside_of_any_queue(counted):

@@ -211,7 +211,7 @@ class Hostile:
     def _fail(self, *_: object) -> Any:
         raise RuntimeError("hostile")
 
-    __str__ = __repr__ = __hash__ = __eq__ = __float__ = __index__ = __lt__ = __iter__ = items = keys = values = _fail  # type: ignore[assignment]
+    __str__ = __repr__ = __hash__ = __eq__ = __float__ = __index__ = __lt__ = __iter__ = items = keys = values = _fail
     __len__ = __bool__ = _fail
 
 

@@ -124,15 +124,15 @@ def test_what_is_missing_and_not_asked_for_is_silent(program: Callable) -> None:
 
 def test_doctor_calls_it_a_problem_when_it_was_asked_for() -> None:
     """Doctor tells what does not work from what nobody wants."""
-    installed = {k: v for k, v in versions.find().installed.items() if k != "opentelemetry-instrumentation-redis"}
+    installed = {k: v for k, v in versions.find().installed.items() if k != "opentelemetry-instrumentation-httpx"}
 
     def row(**settings: bool) -> parts.Part:
         found = parts.look(ObservabilitySettings(**settings), [], installed)
-        return next(part for part in found if part.status.part == "redis")
+        return next(part for part in found if part.status.part == "httpx")
 
     assert row().works
-    assert not row(redis_enabled=True).works
-    assert row().type_this == "pip install 'tldr-observability[redis]'"
+    assert not row(httpx_enabled=True).works
+    assert row().type_this == "pip install 'tldr-observability[httpx]'"
 
 
 def test_a_library_is_not_loaded_for_its_own_observation(program: Callable) -> None:

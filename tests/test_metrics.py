@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from opentelemetry.metrics import Observation
 
+from tldr_observability import ConfigurationError, instruments
+from tldr_observability.catalogue import streams
 from tldr_observability.instruments import Metrics
 
 
@@ -56,3 +58,37 @@ def test_a_name_that_opentelemetry_does_not_allow_is_refused(metrics, name):
     """The message says what a name may look like."""
     with pytest.raises(ValueError, match="expected a letter"):
         metrics.counter(name)
+
+
+def test_a_name_of_the_catalogue_is_refused_with_what_to_call(metrics):
+    """A second metric of that name would be mixed with this package's own."""
+    with pytest.raises(ConfigurationError, match=r"record it by metrics\.increment_stream_started\(\.\.\.\)"):
+        metrics.counter("tldr.stream.started", unit="{stream}")
+    with pytest.raises(ConfigurationError, match="asgi records it by itself, or choose another name"):
+        metrics.up_down_counter("http.server.active_requests")
+
+
+def test_the_calls_of_the_facade_arrive_as_the_catalogue_says(telemetry):
+    """Users' calls are metrics with the catalogue's names, units, keys and kinds."""
+    instruments.metrics.increment_stream_started(platform="twitch", organization_id="123")
+    instruments.metrics.record_highlight_confidence(0.95, "b2b_agent", "youtube")
+    instruments.metrics.set_task_queue_depth("default", 7)
+    found = {metric.name: metric for metric in telemetry.metrics}
+    started, confidence = found["tldr.stream.started"], found["tldr.highlight.confidence"]
+    assert (started.kind, started.unit, started.temporality) == ("counter", "{stream}", "delta")
+    assert started.points[0].attributes == {
+        "tldr.platform": "twitch",
+        "tldr.organization.id": "123",
+        "tldr.stream.type": "live",
+    }
+    assert (confidence.kind, confidence.points[0].sum) == ("exponential_histogram", 0.95)
+    assert telemetry.total("tldr.task.queue.depth", {"tldr.queue": "default"}) == 7
+
+
+def test_a_handle_of_the_facade_and_its_method_are_one_series(telemetry):
+    """`bind` takes the arguments that the method takes."""
+    handle = instruments.metrics.bind(streams.STARTED, platform="twitch", organization_id="1", stream_type="live")
+    handle.add(2)
+    instruments.metrics.increment_stream_started("twitch", "1")
+    (started,) = [metric for metric in telemetry.metrics if metric.name == "tldr.stream.started"]
+    assert [point.value for point in started.points] == [3]

@@ -21,6 +21,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from test_asgi_servers import Server
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tldr_observability import guard, metrics
 from tldr_observability.catalogue import tasks
@@ -40,7 +42,7 @@ class Service:
         self.meter = self.provider.get_meter("shop")
 
     def __enter__(self):
-        self._server = Server(self.endpoint.app).__enter__()
+        self._server = Server(self.endpoint.app, lifespan="on").__enter__()
         self.url = self._server.url
         return self
 
@@ -124,6 +126,12 @@ def test_only_reading_is_allowed(service, method, status):
     if method == "HEAD":
         assert answer.content == b""
         assert int(answer.headers["content-length"]) >= 0
+
+
+def test_a_websocket_is_turned_away(service):
+    """Who opens a websocket where the page is gets a refusal, and the server no error."""
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(service.url.replace("http", "ws"))
 
 
 def test_the_page_is_compressed_for_those_who_ask_for_it(service):

@@ -153,6 +153,35 @@ def test_transfers_stay_in_the_trace(seen, tmp_path):
     assert sum(each.attributes["tldr.storage.size"] for each in spans if each.name == "S3.GetObject") == 11 * MEGABYTE
 
 
+def test_transfers_stay_in_the_trace_of_any_provider(program, s3_url):
+    """Without Logfire, which patches thread pools itself, our own patch carries the context to transfers."""
+    uploading = program(
+        f"""
+        import boto3, io
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from tldr_observability.integrations import botocore, threading
+
+        trace.set_tracer_provider(TracerProvider())
+        s3 = boto3.client("s3", endpoint_url={s3_url!r}, region_name="us-east-1",
+                          aws_access_key_id="id", aws_secret_access_key="secret")
+        s3.create_bucket(Bucket="any-provider")
+        seen = []
+        s3.meta.events.register(
+            "before-call.s3.PutObject",
+            lambda **_: seen.append(trace.get_current_span().parent),
+        )
+        threading.instrument()
+        botocore.instrument()
+        with trace.get_tracer("test").start_as_current_span("store clip") as outer:
+            s3.upload_fileobj(io.BytesIO(b"x"), "any-provider", "k")
+        print(seen == [outer.get_span_context()])
+        """
+    )
+    assert uploading.finish() == 0, uploading.output
+    assert uploading.output == "True\n"
+
+
 def test_failures_are_counted_and_pass_unchanged(seen):
     """No such key, no such server: the caller gets the error as ever, and the call has its span and its time."""
     with pytest.raises(ClientError) as missing:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
         set_correlation_id,
     )
     from tldr_observability.errors import ConfigurationError, MissingExtraError, ObservabilityError
-    from tldr_observability.instruments import metrics
+    from tldr_observability.instruments import MetricGroup, metrics
+    from tldr_observability.integrations.logging import ContextFilter, LogHandler
+    from tldr_observability.integrations.structlog import add_log_context, export_log
+    from tldr_observability.redaction import RedactionMatch
     from tldr_observability.settings import ObservabilitySettings
     from tldr_observability.tracing import (
         current_span,
@@ -40,14 +43,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigurationError",
+    "ContextFilter",
+    "LogHandler",
+    "MetricGroup",
     "MissingExtraError",
     "Observability",
     "ObservabilityError",
     "ObservabilityMiddleware",
     "ObservabilitySettings",
+    "RedactionMatch",
+    "add_log_context",
     "add_processing_context",
     "add_user_context",
     "current_span",
+    "export_log",
     "get_correlation_id",
     "log_event",
     "metrics",
@@ -70,7 +79,10 @@ _HOMES = {
     "asgi": ("ObservabilityMiddleware",),
     "context": ("add_processing_context", "add_user_context", "get_correlation_id", "set_correlation_id"),
     "errors": ("ConfigurationError", "MissingExtraError", "ObservabilityError"),
-    "instruments": ("metrics",),
+    "instruments": ("MetricGroup", "metrics"),
+    "integrations.logging": ("ContextFilter", "LogHandler"),
+    "integrations.structlog": ("add_log_context", "export_log"),
+    "redaction": ("RedactionMatch",),
     "settings": ("ObservabilitySettings",),
     "tracing": (
         "current_span",

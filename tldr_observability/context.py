@@ -15,8 +15,8 @@ None of this ever comes in or goes out by W3C baggage.
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
-from secrets import token_hex
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tldr_observability import semconv
@@ -41,10 +41,6 @@ __all__ = [
 
 MAX_VALUE_LENGTH = 256
 MAX_CORRELATION_ID_LENGTH = 128
-
-TASK_BODY: Final = "tldr_observability.task_body"
-"""The key in OpenTelemetry's context of what a task queue's integration offers to whoever traces the task's function:
-a list of the run's span and that function, which is emptied by the one who takes it."""
 
 _IDENTITY: Final = (semconv.TLDR_CORRELATION_ID, semconv.TLDR_ORGANIZATION_ID, semconv.USER_ID, semconv.TLDR_API_KEY_ID)
 _PROCESSING: Final = (semconv.TLDR_STREAM_ID, semconv.TLDR_BATCH_ID, semconv.TLDR_PLATFORM, semconv.TLDR_STAGE)
@@ -112,7 +108,7 @@ def set_correlation_id(correlation_id: str | None = None) -> str:
     Characters other than visible ASCII are dropped and the rest is cut at 128 characters, for the id travels in headers
     and logs. Returns the id in force.
     """
-    correlation_id = (clean_correlation_id(correlation_id) if correlation_id is not None else None) or token_hex(16)
+    correlation_id = (clean_correlation_id(correlation_id) if correlation_id is not None else None) or os.urandom(16).hex()
     _set_identity({semconv.TLDR_CORRELATION_ID: correlation_id})
     return correlation_id
 

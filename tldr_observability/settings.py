@@ -184,8 +184,8 @@ class ObservabilitySettings(BaseSettings):
     """Put prompts, answers, tool calls and images on the spans of agents."""
 
     logging_enabled: bool = _variable("LOGFIRE_LOGGING_ENABLED", default=False)
-    """Export the records of Python's `logging` from `log_level` on, by a handler on the root logger, and give every record
-    the ids of its trace and request."""
+    """Export the records of Python's `logging` from `log_level` on, and give every record the ids of its trace and
+    request. No logger and no handler is touched."""
 
     system_metrics_enabled: bool = _variable("LOGFIRE_SYSTEM_METRICS_ENABLED", default=True)
     """Measure the process and its machine (CPU, memory, threads, descriptors, garbage collection), where psutil and its
@@ -203,7 +203,7 @@ class ObservabilitySettings(BaseSettings):
     redaction_patterns: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = _variable(
         "LOGFIRE_REDACTION_PATTERNS", default=()
     )
-    """Regular expressions, separated by commas (a list where they hold commas themselves), for more that must not leave:
+    """Regular expressions for more that must not leave, separated by commas (a list where they hold commas themselves):
     what they match in a value is taken out, and a value is taken out whole where they match its name."""
 
     sample_rate: float = _variable(

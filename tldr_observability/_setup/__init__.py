@@ -7,13 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import tldr_observability
-from tldr_observability import _record
+from tldr_observability import _record, instruments
 from tldr_observability._setup.observability import Observability, Status
 from tldr_observability.errors import ConfigurationError
-try:
-    from tldr_observability.redaction import Redactor
-except ImportError:  # TEMP
-    Redactor = None
+from tldr_observability.redaction import Redactor
 
 try:
     from tldr_observability.settings import ObservabilitySettings, load, preset_of
@@ -107,6 +104,7 @@ def reset() -> None:
         if _current is not None:
             _current.shutdown(timeout=0.2)
         _current = _wiring = None
+        instruments.reset()
         _record.reset()
 
 
@@ -172,7 +170,7 @@ def _refuse_changes(
 def _rules(
     settings: ObservabilitySettings, callback: Callable[[RedactionMatch], str | None] | None
 ) -> Redactor | None:
-    return Redactor(patterns=settings.redaction_patterns, callback=callback) if settings.redaction_enabled and Redactor else None  # TEMP
+    return Redactor(patterns=settings.redaction_patterns, callback=callback) if settings.redaction_enabled else None
 
 
 def _start(

@@ -63,6 +63,7 @@ class Pipeline:
         self._prometheus = prometheus
         self._budget = ExitBudget(settings.shutdown_timeout)
         self._ending = False
+        self._ended = False
         self._ended_by_sdk = False
         self._host = providers.find_host()
         interval = metric_interval()
@@ -124,7 +125,7 @@ class Pipeline:
 
     def shutdown(self, timeout: float) -> bool:
         """Send everything and end, within `timeout` seconds."""
-        self._ending = True
+        self._ending = self._ended = True
         atexit.unregister(self._note_exit)
         delivered = self.flush(timeout)
         for room in self.rooms:
@@ -160,7 +161,7 @@ class Pipeline:
     @property
     def is_over(self) -> bool:
         """Whether everything has been shut down."""
-        return all(room.is_closed for room in self.rooms)
+        return self._ended
 
     def after_fork_in_child(self, *, readable: bool) -> None:
         """Give the child metric readers and counts of its own; its rooms have started afresh by themselves.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging as std_logging
 import os
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,16 +20,13 @@ from tldr_observability.integrations import (
     celery,
     fastapi,
     httpx,
+    logging,
     pydantic_ai,
     redis,
     sqlalchemy,
     system,
     threading,
 )
-try:  # TEMP
-    from tldr_observability.integrations import logging
-except ImportError:
-    from tldr_observability.integrations import httpx as logging
 from tldr_observability.integrations.table import INTEGRATIONS, Integration
 
 if TYPE_CHECKING:
@@ -89,11 +87,12 @@ class Wiring:
                 self._note(each, on=False, detail=f"{lack}: {each.remedy}")
             elif each.by_hand:
                 self._note(each, on=False, detail=f"nothing to observe: setup({each.by_hand})")
-            elif each.imported and each.imported not in sys.modules:
-                self._note(each, on=True, detail=f"from the import of {each.imported.partition('.')[0]} on")
-                wrapt.register_post_import_hook(lambda _, each=each: self._imported(each), each.imported)
-            elif each.part in _BY_THEMSELVES:
+            elif not each.imported or any(module in sys.modules for module in each.imported):
                 self._start(each)
+            else:
+                self._note(each, on=True, detail=f"from the import of {each.imported[0].partition('.')[0]} on")
+                for module in each.imported:
+                    wrapt.register_post_import_hook(partial(self._imported, each), module)
 
     def observe(self, things: Things) -> None:
         """Observe what the service names; again, too."""
@@ -126,7 +125,7 @@ class Wiring:
         who = "opentelemetry-instrumentation-fastapi, joined by our middleware" if contrib else "our middleware"
         self._observability.note(Status("fastapi", on=True, detail=f"server spans by {who}"))
 
-    def _imported(self, each: Integration) -> None:
+    def _imported(self, each: Integration, _: Any) -> None:
         if not self._over:
             with guarded(f"observing {each.part}"):
                 self._start(each)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from tldr_observability import semconv
 from tldr_observability.catalogue.spec import Attribute, CounterSpec, GaugeSpec, UpDownCounterSpec
 
 _OWNER: Final = "system"
-_METRIC: Final = Attribute("tldr.system.metric", "metric_name", "What is measured")
+_METRIC: Final = Attribute(semconv.TLDR_SYSTEM_METRIC, "metric_name", "What is measured")
 _CPU_TIME: Final = Attribute("type", "type", "In whose code", values=("user", "system"))
 _SWITCH: Final = Attribute("type", "type", "Who gave way", values=("involuntary", "voluntary"))
 _CPU_STATE: Final = Attribute("state", "state", "What they did", values=("idle", "user", "system", "irq"))

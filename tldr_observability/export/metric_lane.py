@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.metrics.export import AggregationTemporality, NumberDataPoint
 
 from tldr_observability.export.encode import encode, points
 from tldr_observability.export.lane import Lane
@@ -14,9 +16,21 @@ if TYPE_CHECKING:
 
     from tldr_observability.export.deliver import Delivery
     from tldr_observability.export.destination import Destination
+    from tldr_observability.export.encode import Point
     from tldr_observability.export.trouble import Trouble
 
 __all__ = ["MetricLane"]
+
+
+def _is_idle(point: Point) -> bool:
+    """Whether it only says that a counter has not moved: one that observes has such a point in each reading."""
+    data: Any = point.of_metric.data
+    return (
+        point.value.__class__ is NumberDataPoint
+        and point.value.value == 0
+        and getattr(data, "is_monotonic", False)
+        and data.aggregation_temporality is AggregationTemporality.DELTA
+    )
 
 
 class MetricLane(Lane):
@@ -56,7 +70,7 @@ class MetricLane(Lane):
             return False
         self._is_due = False
         data = self._read()
-        found = points(data) if data is not None else []
+        found = [point for point in points(data) if not _is_idle(point)] if data is not None else []
         if not found:
             return False
         with self._books:

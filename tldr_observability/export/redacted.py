@@ -299,4 +299,5 @@ def _like(items: list[Any], before: Any) -> Any:
 def _mark(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """Tell series apart whose difference was redacted; keyed, so that nobody can try out secrets."""
     secret = repr(sorted((key, value) for key, value in before.items() if after[key] != value))
-    return blake2b(secret.encode("utf-8", "replace"), digest_size=4, key=_SALT).hexdigest()
+    mark: str = blake2b(secret.encode("utf-8", "replace"), digest_size=4, key=_SALT).hexdigest()
+    return mark

@@ -23,7 +23,7 @@ _SCALARS: Final = frozenset({bool, float})
 def attribute(value: object) -> Value | None:
     """An attribute's value as it can be exported; None for what can't be.
 
-    Texts are cut at 256 characters, and a member of an enumeration is its value.
+    Texts are cut at 256 characters, a member of an enumeration is its value, and a UUID its text.
     """
     if isinstance(value, Enum):
         value = value.value
@@ -34,7 +34,9 @@ def attribute(value: object) -> Value | None:
     if isinstance(value, int):
         whole = int.__index__(value)
         return whole if -_INT64 <= whole < _INT64 else None  # what OTLP has room for
-    return float.__float__(value) if isinstance(value, float) else None
+    if isinstance(value, float):
+        return float.__float__(value)
+    return str(value) if type(value).__module__ == "uuid" and type(value).__name__ == "UUID" else None
 
 
 def text(value: str) -> str:

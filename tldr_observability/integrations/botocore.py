@@ -7,7 +7,7 @@ The spans are those of `opentelemetry-instrumentation-botocore`, for every AWS s
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.semconv._incubating.attributes.aws_attributes import (
     AWS_S3_BUCKET,
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 __all__ = ["instrument", "uninstrument"]
-
-# The bytes that a call sends or is answered with: those of the object, or of the part or range of it.
-TLDR_STORAGE_SIZE: Final = "tldr.storage.size"
 
 _S3 = "s3"
 _METHOD = "_make_api_call"
@@ -123,7 +120,7 @@ def _describe_request(span: Span, service: str, operation: str, parameters: Mapp
         if source := _copy_source(parameters.get("CopySource")):
             span.set_attribute(AWS_S3_COPY_SOURCE, source)
         if (size := _sent_bytes(parameters)) is not None:
-            span.set_attribute(TLDR_STORAGE_SIZE, size)
+            span.set_attribute(semconv.TLDR_STORAGE_SIZE, size)
 
 
 def _describe_answer(span: Span, service: str, operation: str, answer: Mapping[str, Any] | None) -> None:  # noqa: ARG001 - contrib's signature
@@ -133,7 +130,7 @@ def _describe_answer(span: Span, service: str, operation: str, answer: Mapping[s
     with guard.guarded("describing an answer of S3"):
         size = answer.get("ContentLength")
         if isinstance(size, int):
-            span.set_attribute(TLDR_STORAGE_SIZE, size)
+            span.set_attribute(semconv.TLDR_STORAGE_SIZE, size)
 
 
 def _sent_bytes(parameters: Mapping[str, Any]) -> int | None:

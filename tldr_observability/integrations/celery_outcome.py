@@ -41,21 +41,26 @@ def ending(state: str | None, result: Any, escaping: BaseException | None) -> En
     error = escaping
     if error is None and state != "SUCCESS" and isinstance(result, BaseException):
         error = result
+    if error is None or isinstance(error, Ignore):
+        return Ending(SUCCESS)
+    return Ending(_outcome(error), None if _was_told_to_end(error) else error)
+
+
+def _outcome(error: BaseException) -> str:
     match error:
-        case None:
-            return Ending(SUCCESS)
         case Retry():
-            return Ending(RETRIED, error)
-        case Ignore():
-            return Ending(SUCCESS)
+            return RETRIED
         case Reject():
-            return Ending(RETRIED if error.requeue else FAILED, error)
-        case SystemExit(code=int(code)) if code < 0 and in_pool_process():
-            return Ending(UNKNOWN)  # the pool's answer to a signal
+            return RETRIED if error.requeue else FAILED
         case SystemExit() | KeyboardInterrupt() if in_pool_process():
-            return Ending(UNKNOWN, error)
+            return UNKNOWN
         case _:
-            return Ending(failures.outcome(error), error)
+            return failures.outcome(error)
+
+
+def _was_told_to_end(error: BaseException) -> bool:
+    """Whether it is the pool's answer to a signal rather than the task's own `sys.exit`."""
+    return isinstance(error, SystemExit) and isinstance(error.code, int) and error.code < 0 and in_pool_process()
 
 
 def in_pool_process() -> bool:

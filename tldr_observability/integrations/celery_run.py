@@ -16,6 +16,7 @@ from tldr_observability.guard import guarded
 from tldr_observability.integrations import celery_headers
 from tldr_observability.integrations.celery_outcome import CANCELLED, FAILED, RETRIED, SUCCESS, Ending, ending
 from tldr_observability.tracing import failures
+from tldr_observability.tracing.engine import TASK_BODY
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -89,7 +90,7 @@ class _Run:
         )
         current = trace.set_span_in_context(span, parent)
         offer = [span, inspect.unwrap(task.run)]
-        self._token = otel_context.attach(otel_context.set_value(context.TASK_BODY, offer, current))
+        self._token = otel_context.attach(otel_context.set_value(TASK_BODY, offer, current))
 
     def escaping(self) -> BaseException | None:
         """The exception that leaves Celery's code right now, which then says nothing of how the task ended."""

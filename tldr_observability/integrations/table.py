@@ -27,8 +27,8 @@ class Integration(NamedTuple):
     """The distributions that do the observing."""
     by_hand: str = ""
     """What the service writes to have it observed; empty where it is found by itself."""
-    imported: str = ""
-    """The module whose import, before or after `setup()`, starts the observing."""
+    imported: tuple[str, ...] = ()
+    """The modules of which each, imported before or after `setup()`, starts the observing."""
 
     @property
     def variable(self) -> str:
@@ -59,15 +59,15 @@ _CONTRIB = "opentelemetry-instrumentation-"
 
 INTEGRATIONS: tuple[Integration, ...] = (
     Integration("sqlalchemy", "sql_enabled", "sqlalchemy", ("sqlalchemy",), (f"{_CONTRIB}sqlalchemy",), "engine=engine"),
-    Integration("redis", "redis_enabled", "redis", ("redis",), (f"{_CONTRIB}redis",), "redis=client"),
-    Integration("celery", "celery_enabled", "celery", ("celery",), (f"{_CONTRIB}celery",), "celery=app"),
-    Integration("s3", "s3_enabled", "s3", ("botocore",), (f"{_CONTRIB}botocore",), imported="botocore.client"),
-    Integration("httpx", "httpx_enabled", "httpx", ("httpx",), (f"{_CONTRIB}httpx",), imported="httpx"),
-    Integration("threading", "threading_enabled", "fastapi", (), (f"{_CONTRIB}threading",), imported="threading"),
+    Integration("redis", "redis_enabled", "redis", ("redis",), (), "redis=client"),
+    Integration("celery", "celery_enabled", "celery", ("celery",), (), "celery=app"),
+    Integration("s3", "s3_enabled", "s3", ("botocore",), (f"{_CONTRIB}botocore",), imported=("botocore.client",)),
+    Integration("httpx", "httpx_enabled", "httpx", ("httpx", "httpx2"), (f"{_CONTRIB}httpx",), imported=("httpx", "httpx2")),
+    Integration("threading", "threading_enabled", "", (), imported=("threading",)),
     Integration(
-        "pydantic-ai", "pydantic_ai_enabled", "pydantic-ai", ("pydantic-ai", "pydantic-ai-slim"), (), "", "pydantic_ai"
+        "pydantic-ai", "pydantic_ai_enabled", "pydantic-ai", ("pydantic-ai", "pydantic-ai-slim"), (), "", ("pydantic_ai",)
     ),
-    Integration("logging", "logging_enabled", "", (), imported="logging"),
+    Integration("logging", "logging_enabled", "", (), imported=("logging",)),
     Integration("system metrics", "system_metrics_enabled", "system", ("psutil",), (f"{_CONTRIB}system-metrics",)),
     Integration(
         "prometheus", "prometheus_enabled", "prometheus", ("prometheus-client",), ("opentelemetry-exporter-prometheus",)

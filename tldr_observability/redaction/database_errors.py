@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["SIGNS", "redact_database_errors"]
 
 SIGNS: Final = (
-    r"\[SQL: |\[parameters: |Key \(|ailing row contains|uplicate entry|invalid input|value too long|ncorrect \w+ value"
+    r"\[SQL: |\[parameters: |Key \(|ailing row contains|uplicate entry|invalid input|ncorrect \w+ value"
     r"|query argument \$|portal parameter|near \"|LINE \d|input_value=|[\"']loc[\"']"
 )
 _BACKGROUND: Final = "(Background on this error"

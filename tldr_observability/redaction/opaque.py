@@ -7,8 +7,8 @@ from typing import Final
 
 __all__ = ["is_opaque"]
 
-_RUN: Final = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
-_LEAST_LETTERS_PER_RUN: Final = 3.0
+_RUN: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_LEAST_LETTERS_PER_RUN: Final = 3.5
 _FEWEST_DIGITS: Final = 2
 
 
@@ -20,5 +20,5 @@ def is_opaque(value: str) -> bool:
         len(runs) * _LEAST_LETTERS_PER_RUN >= len(value)
         and digits >= _FEWEST_DIGITS
         and any(run[0].isupper() for run in runs)
-        and any(run[0].islower() for run in runs)
+        and any(run[-1].islower() for run in runs)
     )

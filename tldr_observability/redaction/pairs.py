@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from tldr_observability.redaction.names import COUNT, HARMLESS
-from tldr_observability.redaction.values import Value, is_number, is_placeholder, value_at
+from tldr_observability.redaction.values import Value, begins_string, is_number, is_placeholder, value_at
 
 if TYPE_CHECKING:
     from tldr_observability.redaction.match import Withhold
@@ -32,6 +32,8 @@ _VALUE_FIELD: Final = re.compile(r"\s*+,\s*+\\*+[\"'](?:value|Value|val)\\*+[\"'
 _TYPES: Final = frozenset({"str", "bytes", "int", "float", "bool", "dict", "list", "tuple", "object", "Any", "SecretStr"})
 _NEEDS_MORE_WORDS: Final = frozenset({"key", "keys", "id", "phrase", "number", "code", "codes", "security"})
 _NAME_FIELDS: Final = frozenset({"name", "key", "Name", "Key", "field", "header"})
+_HEADERS_OF_MANY_WORDS: Final = ("cookie", "authorization")
+_SPACES: Final = re.compile(r"\s*+")
 _SECOND_OF_TWO: Final = re.compile(r"\s*+\]")
 
 
@@ -43,10 +45,10 @@ def redact_pairs(text: str, names: Names, withhold: Withhold) -> str:
     done = position = 0
     while (found := _PAIR.search(text, position)) is not None:
         position = found.end() if found.lastindex != 5 else found.end(1)  # noqa: PLR2004 - the group of --name value
-        value = _secret_value(text, found, names)
+        value, is_secret = _named_value(text, found, names)
         if value is None:
             continue
-        shown = withhold(text[value.start : value.end], found[1])
+        shown = withhold(text[value.start : value.end], found[1]) if is_secret else text[value.start : value.end]
         if shown != text[value.start : value.end]:
             around = (found[2] or "") if not value.quoted and found[2] != "`" else ""
             pieces += text[done : value.start], around, shown, around
@@ -63,31 +65,38 @@ def _element(found: re.Match[str], names: Names, withhold: Withhold) -> str:
     return found[0][: -len(content)] + withhold(content, name)
 
 
-def _secret_value(text: str, found: re.Match[str], names: Names) -> Value | None:
+def _named_value(text: str, found: re.Match[str], names: Names) -> tuple[Value | None, bool]:
+    """The value that a name stands for, and whether it is a secret; None where it is to be looked into."""
     name, quote, equals, comma, _ = found.groups()
     start = found.end()
     if equals is None and not _is_pair_without_sign(text, found):
-        return None
+        return None, False
     decision = _decide(text, found, names)
     if decision == HARMLESS:
-        return _value_beside(text, start, names) if quote and equals and name in _NAME_FIELDS else None
+        return (_value_beside(text, start, names) if quote and equals and name in _NAME_FIELDS else None), True
     if equals is None and not comma and not name.startswith("-"):
         said = _IS.match(text, start)
         if said is None:
-            return None
+            return None, False
         start = said.end()
-    if quote and equals:
-        while start < len(text) and text[start].isspace():
-            start += 1
+    elif quote and equals:
+        start = _next_line(text, start)
+    if comma and not begins_string(text, start):
+        return None, False
     value = value_at(text, start)
-    if value is None:
-        return None
-    if comma and not name.startswith("-") and not (value.quoted and _ends_the_pair(text, found, value)):
-        return None
-    if equals and ":" in equals and not value.quoted and name.lower().endswith(("cookie", "authorization")) and not quote:
-        end = _LINE.match(text, start).end()  # type: ignore[union-attr] - it matches everywhere
-        value = Value(start, max(end, value.end), max(end, value.end), quoted=False)
-    return None if _tells_nothing(text, value, name, decision, typed=bool(equals and ":" in equals)) else value
+    if value is None or (comma and not name.startswith("-") and not _ends_the_pair(text, found, value)):
+        return None, False
+    if not value.quoted and not quote and equals and ":" in equals and name.lower().endswith(_HEADERS_OF_MANY_WORDS):
+        line = _LINE.match(text, start)
+        end = max(value.end, line.end() if line else 0)
+        value = Value(start, end, end, quoted=False)
+    return value, not _tells_nothing(text, value, name, decision, typed=bool(equals and ":" in equals))
+
+
+def _next_line(text: str, start: int) -> int:
+    """Where the value begins: JSON may have it on the line after its name."""
+    spaces = _SPACES.match(text, start)
+    return spaces.end() if spaces else start
 
 
 def _is_pair_without_sign(text: str, found: re.Match[str]) -> bool:

@@ -179,10 +179,6 @@ class Redactor:
         return self._free(value, withhold)
 
     def _free(self, text: str, withhold: Withhold) -> str:
-        for pattern in self._patterns:
-            # What stands for a secret is never looked at again, or a pattern that matches it would redact for ever.
-            pieces = [pattern.sub(lambda found: withhold(found[0], found.re.pattern), each) for each in text.split(REDACTED)]
-            text = REDACTED.join(pieces)
         if suspicion.has_error(text):
             text = redact_validation(redact_database_errors(text, withhold), self._names, withhold)
         if "form-data" in text:
@@ -191,11 +187,17 @@ class Redactor:
             text = redact_shapes(text, withhold)
         if suspicion.has_url(text):
             text = redact_urls(text, self._names, withhold, self.text)
-        if suspicion.has_name(text):
+        if suspicion.has_name(text) or (self._patterns and suspicion.has_sign(text)):
             text = redact_pairs(text, self._names, withhold)
         if "AUTH" in text or "auth" in text or "SETUSER" in text or "setuser" in text or "requirepass" in text:
             text = redact_redis(text, withhold)
-        return redact_numbers(text, withhold) if suspicion.has_number(text) else text
+        if suspicion.has_number(text):
+            text = redact_numbers(text, withhold)
+        for pattern in self._patterns:
+            # What stands for a secret is never looked at again, or a pattern that matches it would redact for ever.
+            pieces = [pattern.sub(lambda found: withhold(found[0], found.re.pattern), each) for each in text.split(REDACTED)]
+            text = REDACTED.join(pieces)
+        return text
 
     def _withhold(self, key: str, value: str, pattern: str) -> str:
         if self._callback is None or value == REDACTED:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["BEGINNINGS", "redact_shapes"]
 
 _SHAPES: Final = {
-    "jwt": r"eyJ[\w\-]{6,}+\.[\w\-.]{6,}+",
     "aws_access_key": r"(?:AKIA|ASIA|ABIA|ACCA)(?<!\w\w\w\w\w)[A-Z0-9]{16}(?!\w)",
     "aws_bedrock_key": r"ABSK[A-Za-z0-9+/]{60,}+=*+",
     "github": r"gh[pousr]_[A-Za-z0-9]{16,}+|github_pat_\w{20,}+",
@@ -66,14 +65,15 @@ _SHAPES: Final = {
 }
 _SHAPE: Final = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _SHAPES.items()))
 BEGINNINGS: Final = (
-    r"eyJ|A[KSBC][ICS][AK]|gh[pousr]_|github_pat|gl[a-z]{2,5}-|GR1348941|ATBB|AT[AC]TT3|xox[a-z]|xapp-|[sr]k_(?:live|test)|whsec_|AIza"
-    r"|ya29\.|GOCSPX|1//0|sk-|SG\.|SK[0-9a-f]{8}|npm_|pypi-|pylf_|do[opr]_v1|shp[a-z]{2}_|sq0|EAA|hv[sbr]\.|atlasv1|gl(?:sa|c)_"
-    r"|hf_|r8_|gsk_|xai-|pplx-|lin_|ntn_|secret_|key-|-us\d|:AA|dapi|dckr_|sbp_|sb_secret|pscale_|PMAK|NR[A-Z]{2}-|xkeysib"
-    r"|sntry|rubygems_|figd_|dp\.|AGE-|xprv|oauth:|live_|/T[A-Z0-9]|/webhooks/|==|[Bb]earer|BEARER|[Bb]asic|BASIC|Digest|AWS4"
-    r"|-----BEGIN|[MNO][\w\-]{22,27}\.|[A-Za-z0-9/+]{40}"
+    r"eyJ|A(?:KIA|SIA|BIA|CCA|BSK|Iza|TBB|T[AC]TT3|A[\w\-]{33}|WS4|GE-)|gh[pousr]_|github_pat|gl[a-z]{2,5}-|GR1348941|xox[a-z]"
+    r"|xapp-|sk[\-_]|rk_|whsec_|ya29\.|GOCSPX|1//0|SG\.|SK[0-9a-f]{8}|npm_|pypi-|pylf_|do[opr]_v1|shp[a-z]{2}_|sq0|EAA|hv[sbr]\."
+    r"|atlasv1|gl(?:sa|c)_|hf_|r8_|gsk_|xai-|pplx-|lin_|ntn_|secret_|key-|-us\d|dapi|dckr_|sbp_|sb_secret|pscale_|PMAK|NR[A-Z]{2}-"
+    r"|xkeysib|sntry|rubygems_|figd_|dp\.|xprv|oauth:|live_|/T[A-Z0-9]|/webhooks/|=="
+    r"|\.[\w\-]{6}\."
 )
 """What one of the shapes may begin with, for a first look."""
 
+_JWT: Final = re.compile(r"(?<![\w\-])([\w\-]{9,}+)\.[\w\-.]{6,}+")
 _SCHEME: Final = re.compile(r"(?<!\w)(?:[Bb]earer|BEARER|[Bb]asic|BASIC)[ \t]++([\w+/.~\-]{6,}+={0,2}+)")
 _DIGEST: Final = re.compile(r"(?<!\w)(?:Digest|AWS4-HMAC-SHA256)[ \t]++(\w++=(?:\\?\"[^\"\n]*+\"|[^\s\"]++)(?:,?[ \t]*+\w++=(?:\\?\"[^\"\n]*+\"|[^\s\"]++))*+)")
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
@@ -91,6 +91,8 @@ def redact_shapes(text: str, withhold: Withhold) -> str:
     text = _SCHEME.sub(lambda found: _scheme(found, withhold), text)
     if "Digest" in text or "AWS4" in text:
         text = _DIGEST.sub(lambda found: found[0][: -len(found[1])] + withhold(found[1], "authorization"), text)
+    if "eyJ" in text:
+        text = _JWT.sub(lambda found: _jwt(found, withhold), text)
     text = _SHAPE.sub(lambda found: _shape(found, withhold), text)
     text = _DISCORD.sub(lambda found: withhold(found[0], "discord"), text)
     return _AWS_SECRET.sub(lambda found: withhold(found[0], "aws_secret_key") if is_opaque(found[0]) else found[0], text)
@@ -98,6 +100,11 @@ def redact_shapes(text: str, withhold: Withhold) -> str:
 
 def _shape(found: re.Match[str], withhold: Withhold) -> str:
     return withhold(found[0], str(found.lastgroup))
+
+
+def _jwt(found: re.Match[str], withhold: Withhold) -> str:
+    at = found[1].find("eyJ")
+    return found[0] if at < 0 else found[0][:at] + withhold(found[0][at:], "jwt")
 
 
 def _scheme(found: re.Match[str], withhold: Withhold) -> str:

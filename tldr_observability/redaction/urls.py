@@ -135,5 +135,5 @@ def _without_userinfo(rest: str, withhold: Withhold) -> str:
     if at < 0:
         return rest
     userinfo = rest[:at]
-    plain = is_placeholder(userinfo) or is_placeholder(userinfo.partition(":")[2] or userinfo)
-    return rest if plain else withhold(userinfo, "userinfo") + rest[at:]
+    masked = userinfo == REDACTED or userinfo.partition(":")[2] in {"***", REDACTED}  # SQLAlchemy's own mask
+    return rest if masked else withhold(userinfo, "userinfo") + rest[at:]

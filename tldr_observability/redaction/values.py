@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["Value", "is_number", "is_placeholder", "value_at"]
+__all__ = ["Value", "begins_string", "is_number", "is_placeholder", "value_at"]
 
 
 class Value(NamedTuple):
@@ -38,7 +38,13 @@ _PLACEHOLDER: Final = re.compile(
     r"|:[A-Za-z_]\w*+|\$\{\w++\}|\$[A-Z_]++|@[a-z_]++"
 )
 _NUMBER: Final = re.compile(r"[+-]?\d++(?:\.\d++)?|true|false|True|False")
+_NUMBERS: Final = re.compile(r"(?:[\d\s.,+\-{}\[\]()]|true|false|null|True|False|None)*+")
 _KEYS: Final = re.compile(r"(\\*+[\"'])[\w\- ]*+\1\s*+:")
+
+
+def begins_string(text: str, start: int) -> bool:
+    """Whether a quoted string begins there."""
+    return _QUOTE.match(text, start) is not None
 
 
 def value_at(text: str, start: int) -> Value | None:
@@ -64,10 +70,9 @@ def is_placeholder(value: str) -> bool:
 
 
 def is_number(value: str) -> bool:
-    """Whether it is a number or a truth, or a structure that holds only such."""
+    """Whether it is a number or a truth, or a structure that holds nothing else."""
     if value[:1] in {"{", "[", "("}:
-        rest = _KEYS.sub("", value)
-        return '"' not in rest and "'" not in rest
+        return _NUMBERS.fullmatch(_KEYS.sub("", value)) is not None
     return _NUMBER.fullmatch(value) is not None
 
 

@@ -7,12 +7,12 @@ answer with. Everything here is guarded: a fault of ours, or of a span processor
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
 
-from tldr_observability import _record, context, guard, semconv
+from tldr_observability import _record, guard, semconv
 from tldr_observability.tracing import captured, failures, slowness
 
 if TYPE_CHECKING:
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
     from tldr_observability.tracing.site import CallSite
 
-__all__ = ["Call", "begin_block", "begin_call", "begin_task", "current_span"]
+__all__ = ["TASK_BODY", "Call", "begin_block", "begin_call", "begin_task", "current_span"]
 
 current_span = trace.get_current_span
+
+TASK_BODY: Final = "tldr_observability.task_body"
+"""The key in OpenTelemetry's context of what a task queue's integration offers to whoever traces the task's function:
+a list of the run's span and that function, which is emptied by the one who takes it."""
 
 _SAMPLED = trace.TraceFlags.SAMPLED
 
@@ -209,7 +213,7 @@ class _TaskBody(Call):
 def begin_task(site: CallSite, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Untraced | None:
     """As `begin_call`, but a task's own function joins the span that its task queue has for this run."""
     try:
-        offer = context_api.get_value(context.TASK_BODY)
+        offer = context_api.get_value(TASK_BODY)
         if isinstance(offer, list) and offer and offer[0] is current_span() and offer[1] is site.function:
             span: trace.Span = offer[0]
             offer.clear()  # a task that calls itself makes spans of these calls

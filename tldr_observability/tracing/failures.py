@@ -81,8 +81,7 @@ def count(error: BaseException, layer: str | None = None, *, leaving_wrapper: bo
     try:
         if not _is_error(error):
             return
-        trace = _trace_of(error)
-        if _was_counted(trace.tb_next if leaving_wrapper and trace is not None else trace):
+        if _was_counted(_trace_of(error), leaving_wrapper=leaving_wrapper):
             return
         # Not at import: most processes see an error late, if ever.
         from tldr_observability.capture.strings import type_name
@@ -105,13 +104,16 @@ def _is_error(error: BaseException) -> bool:
     )
 
 
-def _was_counted(trace: TracebackType | None) -> bool:
+def _was_counted(trace: TracebackType | None, *, leaving_wrapper: bool) -> bool:
     """Whether the exception has left a wrapper that counts before: its frame is further down in the traceback."""
+    # What is thrown into a generator is thrown on, and has its wrapper's frame twice. A frame that still runs would
+    # also keep a copy of what it is asked for, the exception included.
+    own = trace.tb_frame if leaving_wrapper and trace is not None else None
     for _ in range(_MOST_FRAMES):
         if trace is None:
             return False
         frame = trace.tb_frame
-        if frame.f_globals is vars(kinds) and hasattr(frame.f_locals.get("call"), "counts_errors"):
+        if frame is not own and frame.f_globals is vars(kinds) and hasattr(frame.f_locals.get("call"), "counts_errors"):
             return True
         trace = trace.tb_next
     return False

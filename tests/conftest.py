@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from servers import moto_url, postgres_url, s3_url, valkey_url  # noqa: F401 - fixtures for all test modules
-from tldr_observability import _record, _setup, guard
+
+from tldr_observability import _record, _setup, context, guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +26,22 @@ if TYPE_CHECKING:
 
 _FOREIGN = ("LOGFIRE_", "OTEL_", "FASTAPI_OTEL_")
 
+# As setup() does. Whichever test starts an instrumentor first decides for the process.
+os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the machine that runs the tests decides what they see."""
     for name in list(os.environ):
-        if name.startswith(_FOREIGN):
+        if name.startswith(_FOREIGN) and name != "OTEL_SEMCONV_STABILITY_OPT_IN":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def clean_context() -> None:
+    """Nobody works for the customer of the test before."""
+    context._frame.set(context._EMPTY)
 
 
 @pytest.fixture

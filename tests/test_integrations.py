@@ -142,7 +142,8 @@ def test_a_library_is_not_loaded_for_its_own_observation(program: Callable) -> N
         import sys
         from tldr_observability import setup
         setup()
-        print([name for name in ("httpx", "botocore", "pydantic_ai", "redis", "celery", "sqlalchemy") if name in sys.modules])
+        libraries = {"httpx", "botocore", "pydantic_ai", "redis", "celery", "sqlalchemy"}
+        print(sorted(libraries & set(sys.modules)))
         """
     )
 

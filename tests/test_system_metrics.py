@@ -22,9 +22,10 @@ MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture
-def collect(start, otlp_receiver):
-    """Have everything collected and exported once; gives the metrics by name."""
-    observability = start()
+def collect(start, otlp_receiver, monkeypatch):
+    """Have everything collected and exported once, as totals; gives the metrics by name."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp_receiver.url)
+    observability = start(send_to_logfire=False)
     system.uninstrument()
     system.instrument()
     observability.flush()

@@ -108,7 +108,8 @@ def set_correlation_id(correlation_id: str | None = None) -> str:
     Characters other than visible ASCII are dropped and the rest is cut at 128 characters, for the id travels in headers
     and logs. Returns the id in force.
     """
-    correlation_id = (clean_correlation_id(correlation_id) if correlation_id is not None else None) or os.urandom(16).hex()
+    given = clean_correlation_id(correlation_id) if correlation_id is not None else None
+    correlation_id = given or os.urandom(16).hex()
     _set_identity({semconv.TLDR_CORRELATION_ID: correlation_id})
     return correlation_id
 

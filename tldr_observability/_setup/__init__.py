@@ -167,9 +167,7 @@ def _refuse_changes(
         raise ConfigurationError(*problems)
 
 
-def _rules(
-    settings: ObservabilitySettings, callback: Callable[[RedactionMatch], str | None] | None
-) -> Redactor | None:
+def _rules(settings: ObservabilitySettings, callback: Callable[[RedactionMatch], str | None] | None) -> Redactor | None:
     return Redactor(patterns=settings.redaction_patterns, callback=callback) if settings.redaction_enabled else None
 
 

@@ -5,64 +5,20 @@ Importable without OpenTelemetry; the facade records by it, and the reference pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from tldr_observability.catalogue import (
-    ai,
-    api,
-    calls,
-    failures,
-    highlights,
-    storage,
-    stores,
-    streams,
-    system,
-    tasks,
-    telemetry,
-    webhooks,
-)
-from tldr_observability.catalogue.spec import MetricSpec
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from tldr_observability.catalogue.index import ALL, GROUPS, by_name
 
 __all__ = ["ALL", "GROUPS", "by_name"]
 
 
-def _metrics(group: ModuleType) -> tuple[MetricSpec, ...]:
-    specs = [value for value in vars(group).values() if isinstance(value, MetricSpec)]
-    return tuple(sorted(specs, key=lambda spec: spec.name))
+def __getattr__(name: str) -> object:
+    """Load all groups when somebody asks for all: who records a few metrics needs the few."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tldr_observability.catalogue import index
 
-
-GROUPS: Final[dict[str, tuple[MetricSpec, ...]]] = {
-    group.__name__.rpartition(".")[2]: _metrics(group)
-    for group in (
-        streams,
-        highlights,
-        api,
-        tasks,
-        webhooks,
-        storage,
-        ai,
-        failures,
-        calls,
-        stores,
-        system,
-        telemetry,
-    )
-}
-"""The metrics of each group, by their names."""
-
-ALL: Final[tuple[MetricSpec, ...]] = tuple(spec for specs in GROUPS.values() for spec in specs)
-"""Every metric that this package knows of, group by group."""
-
-_BY_NAME: Final = {spec.name: spec for spec in ALL}
-
-
-def by_name(name: str) -> MetricSpec:
-    """The metric of that name.
-
-    Raises:
-        KeyError: there is none.
-    """
-    return _BY_NAME[name]
+    value: object = getattr(index, name)
+    globals()[name] = value
+    return value

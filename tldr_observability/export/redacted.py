@@ -1,8 +1,8 @@
-"""Telemetry without secrets: finished spans, log records and readings of metrics, in front of everything that sends or prints.
+"""Telemetry without secrets: spans, log records and readings of metrics, in front of all that sends or prints.
 
-A finished span is redacted when somebody first reads it, which is the exporter's thread and not the host's. A log record
-is redacted where it is emitted. A metric's attributes are redacted in each reading, and series that differ in nothing
-but a secret stay apart by `tldr.redacted`, a number that means nothing outside of this process.
+A finished span is redacted when somebody first reads it, which is the exporter's thread and not the host's. A log
+record is redacted where it is emitted. A metric's attributes are redacted in each reading, and series that differ in
+nothing but a secret stay apart by `tldr.redacted`, a number that means nothing outside of this process.
 """
 
 from __future__ import annotations

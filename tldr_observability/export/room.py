@@ -43,11 +43,11 @@ class Room:
         flush_interval: the longest that they wait, in seconds.
         metric_interval: how often metrics are collected, in seconds.
         user_agent: how we introduce ourselves to the backend.
-        redaction: takes the secrets out of metrics and of the placeholders of running spans; ended spans and log records
-            come without.
+        redaction: takes the secrets out of metrics and of running spans' placeholders; ended spans and log records come
+            without.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a room's options, each for itself
         self,
         destination: Destination,
         *,

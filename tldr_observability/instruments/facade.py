@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tldr_observability import guard
 from tldr_observability.catalogue.spec import CounterSpec, GaugeSpec, HistogramSpec, MetricSpec, UpDownCounterSpec
 from tldr_observability.errors import ConfigurationError
 from tldr_observability.instruments.business import BusinessMetrics
-from tldr_observability.instruments.own import own_spec
 from tldr_observability.instruments.registry import Registry
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from tldr_observability.instruments.values import Value
 
 __all__ = ["Metrics"]
+
+S = TypeVar("S", bound=MetricSpec)
 
 
 class Metrics(BusinessMetrics):
@@ -54,7 +55,7 @@ class Metrics(BusinessMetrics):
             ConfigurationError: the name is not one of OpenTelemetry's, belongs to this package, or was asked for
                 before with another kind or unit.
         """
-        made: Counter = self.declare(own_spec(CounterSpec, name, unit, description, attributes), attributes is None)
+        made: Counter = self.declare(_own(CounterSpec, name, unit, description, attributes), attributes is None)
         return made
 
     def up_down_counter(
@@ -62,7 +63,7 @@ class Metrics(BusinessMetrics):
     ) -> UpDownCounter:
         """A sum that grows and shrinks, such as the number of open connections; arguments as for `counter`."""
         made: UpDownCounter = self.declare(
-            own_spec(UpDownCounterSpec, name, unit, description, attributes), attributes is None
+            _own(UpDownCounterSpec, name, unit, description, attributes), attributes is None
         )
         return made
 
@@ -80,7 +81,7 @@ class Metrics(BusinessMetrics):
         `bounds` are the upper bounds of the buckets, for readers without exponential histograms (Prometheus).
         """
         made: Histogram = self.declare(
-            own_spec(HistogramSpec, name, unit, description, attributes, bounds), attributes is None
+            _own(HistogramSpec, name, unit, description, attributes, bounds), attributes is None
         )
         return made
 
@@ -88,7 +89,7 @@ class Metrics(BusinessMetrics):
         self, name: str, *, unit: str = "1", description: str = "", attributes: Sequence[str] | None = None
     ) -> Gauge:
         """A value that is what it was last set to, such as a temperature; arguments as for `counter`."""
-        made: Gauge = self.declare(own_spec(GaugeSpec, name, unit, description, attributes), attributes is None)
+        made: Gauge = self.declare(_own(GaugeSpec, name, unit, description, attributes), attributes is None)
         return made
 
     def register_callback(
@@ -112,7 +113,7 @@ class Metrics(BusinessMetrics):
                 raise ConfigurationError(
                     f"metric {name_or_spec!r} exists already; a callback of its own needs a name of its own"
                 )
-            instrument = self.declare(own_spec(GaugeSpec, name_or_spec, unit, description), is_open=True)
+            instrument = self.declare(_own(GaugeSpec, name_or_spec, unit, description), is_open=True)
         else:
             instrument = self._registry.manual(_asked_for(name_or_spec))
         instrument.callbacks[callback] = lambda options: ((each.value, each.attributes) for each in callback(options))
@@ -182,3 +183,9 @@ def _asked_for(spec: MetricSpec) -> MetricSpec:
     if not isinstance(spec, MetricSpec) or spec.kind == "histogram":
         raise ConfigurationError(f"register_callback: expected a name or a gauge or counter, got {spec!r:.100}")
     return spec
+
+
+def _own(kind: type[S], *fields: Any) -> S:
+    from tldr_observability.instruments.own import own_spec  # not at import: a service may have none of its own
+
+    return own_spec(kind, *fields)

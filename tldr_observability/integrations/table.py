@@ -1,4 +1,4 @@
-"""Which libraries can be observed, by which switch, and what has to be installed for it: read by `setup()` and `doctor`."""
+"""Which libraries can be observed, by which switch and with what installed: for `setup()` and `doctor`."""
 
 from __future__ import annotations
 
@@ -58,14 +58,24 @@ class Integration(NamedTuple):
 _CONTRIB = "opentelemetry-instrumentation-"
 
 INTEGRATIONS: tuple[Integration, ...] = (
-    Integration("sqlalchemy", "sql_enabled", "sqlalchemy", ("sqlalchemy",), (f"{_CONTRIB}sqlalchemy",), "engine=engine"),
+    Integration(
+        "sqlalchemy", "sql_enabled", "sqlalchemy", ("sqlalchemy",), (f"{_CONTRIB}sqlalchemy",), "engine=engine"
+    ),
     Integration("redis", "redis_enabled", "redis", ("redis",), (), "redis=client"),
     Integration("celery", "celery_enabled", "celery", ("celery",), (), "celery=app"),
     Integration("s3", "s3_enabled", "s3", ("botocore",), (f"{_CONTRIB}botocore",), imported=("botocore.client",)),
-    Integration("httpx", "httpx_enabled", "httpx", ("httpx", "httpx2"), (f"{_CONTRIB}httpx",), imported=("httpx", "httpx2")),
+    Integration(
+        "httpx", "httpx_enabled", "httpx", ("httpx", "httpx2"), (f"{_CONTRIB}httpx",), imported=("httpx", "httpx2")
+    ),
     Integration("threading", "threading_enabled", "", (), imported=("threading",)),
     Integration(
-        "pydantic-ai", "pydantic_ai_enabled", "pydantic-ai", ("pydantic-ai", "pydantic-ai-slim"), (), "", ("pydantic_ai",)
+        "pydantic-ai",
+        "pydantic_ai_enabled",
+        "pydantic-ai",
+        ("pydantic-ai", "pydantic-ai-slim"),
+        (),
+        "",
+        ("pydantic_ai",),
     ),
     Integration("logging", "logging_enabled", "", (), imported=("logging",)),
     Integration("system metrics", "system_metrics_enabled", "system", ("psutil",), (f"{_CONTRIB}system-metrics",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from tldr_observability.redaction.match import REDACTED
 from tldr_observability.redaction.sql import without_literals
 from tldr_observability.redaction.values import is_placeholder
 
@@ -23,9 +24,15 @@ _PARAMETERS: Final = "[parameters: "
 _END_OF_SQL: Final = re.compile(r"\](?=\s*(?:\\n)?\s*(?:\[parameters: |\[SQL parameters|\(Background)|[\"']?\s*$)")
 _QUOTED: Final = (
     # PostgreSQL
-    re.compile(r"(?P<before>Key \([^\n=]{0,300}\)=\()(?P<value>[^\n]*?)(?P<after>\) (?:already|is |conflicts|in table)|$)", re.MULTILINE),
+    re.compile(
+        r"(?P<before>Key \([^\n=]{0,300}\)=\()(?P<value>[^\n]*?)(?P<after>\) (?:already|is |conflicts|in table)|$)",
+        re.MULTILINE,
+    ),
     re.compile(r"(?P<before>[Ff]ailing row contains \()(?P<value>[^\n]*?)(?P<after>\)\.|$)", re.MULTILINE),
-    re.compile(r"(?P<before>invalid input (?:syntax|value) for [\w ]{1,60}+: \\?[\"'])(?P<value>[^\n]*?)(?P<after>\\?[\"']?$)", re.MULTILINE),
+    re.compile(
+        r"(?P<before>invalid input (?:syntax|value) for [\w ]{1,60}+: \\?[\"'])(?P<value>[^\n]*?)(?P<after>\\?[\"']?$)",
+        re.MULTILINE,
+    ),
     re.compile(r"(?P<before>query argument \$\d{1,5}: )(?P<value>[^\n]*?)(?P<after> \([^()\n]*\)$|$)", re.MULTILINE),
     re.compile(r"(?P<before>portal parameter \$\d{1,5} = )(?P<value>[^\n]*)(?P<after>)"),
     # MySQL
@@ -42,7 +49,12 @@ def redact_database_errors(text: str, withhold: Withhold) -> str:
     text = _without_statements(text, withhold)
     for pattern in _QUOTED:
         text = pattern.sub(lambda found: _quoted(found, withhold), text)
-    return _LINE.sub(lambda found: found[1] + without_literals(found[2]), text)
+    return _LINE.sub(lambda found: found[1] + _excerpt(found[2]), text)
+
+
+def _excerpt(statement: str) -> str:
+    """A line of a statement; where its beginning is left out, nobody can tell what is inside of quotes."""
+    return "?" if statement.startswith("...") else without_literals(statement)
 
 
 def _quoted(found: re.Match[str], withhold: Withhold) -> str:
@@ -77,6 +89,8 @@ def _first(text: str, start: int) -> tuple[int, str] | None:
 
 
 def _end_of_parameters(text: str, start: int, last_background: int) -> int:
+    if text.startswith(REDACTED, start):
+        return start + len(REDACTED)
     limit = text.find(_BACKGROUND, start) if start <= last_background else len(text)
     closing = text.rfind("]", start, limit)
     return closing if closing >= 0 else limit

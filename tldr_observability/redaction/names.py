@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
@@ -123,7 +124,9 @@ _VAGUE: Final = _set("value values raw text plain plaintext data current old new
 _HEADER_WORDS: Final = _set("auth authentication session sign signed sig")
 _HARMLESS_KEY_HEADERS: Final = _set("idempotency websocket cache surrogate partition routing sort object primary")
 _HARMLESS_HEADERS: Final = _set("www-authenticate proxy-authenticate")
-_PARAMETERS: Final = _set("code key otp pin pwd sig pass auth ticket assertion samlresponse samlrequest sid hdnts hdnea")
+_PARAMETERS: Final = _set(
+    "code key otp pin pwd sig pass auth ticket assertion samlresponse samlrequest sid hdnts hdnea"
+)
 """Of query strings and forms only: too common as words to be looked for elsewhere."""
 
 _WORD: Final = re.compile(r"[A-Z]++(?![a-z])|[A-Z]?[a-z]++|[^\W\d_A-Za-z]++")
@@ -212,5 +215,5 @@ def _names_a_secret(words: list[str]) -> bool:
         or last in _AT_THE_END
         or (last in {"key", "keys"} and len(words) > 1 and words[-2] in _KINDS_OF_KEY)
         or any(word.endswith(_ENDINGS) or word.startswith(_BEGINNINGS) for word in words)
-        or any(first == "api" and second == "key" for first, second in zip(words, words[1:], strict=False))
+        or ("api", "key") in pairwise(words)
     )

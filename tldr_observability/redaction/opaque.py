@@ -13,7 +13,7 @@ _FEWEST_DIGITS: Final = 2
 
 
 def is_opaque(value: str) -> bool:
-    """Tell a token from a slug, a file name, a hash in hexadecimal and a UUID: its kind of character changes all the time."""
+    """Tell a token from a slug, a file name, a hash and a UUID: its kind of character changes all the time."""
     runs = _RUN.findall(value)
     digits = sum(map(len, (run for run in runs if run[0].isdigit())))
     return (

@@ -1,4 +1,4 @@
-"""Values that a name in the same text tells to be secrets: `password=x`, `"token": "x"`, `--api-key x`, `<pin>1</pin>`."""
+"""Values that a name beside them tells to be secrets: `password=x`, `"token": "x"`, `--api-key x`, `<pin>1</pin>`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["redact_pairs"]
 _PAIR: Final = re.compile(
     r"""(?<![\w.%\-])([\w.%\-]++(?:\[[\w.\-]*+\])*+)   # a name, looked at once: at its beginning
     (\\*+["'`])?+
-    (?:(\s*+(?:=>|:=|={1,3}+|:)[^\S\n]*+)              # name = value
+    (?:(\s*+(?:=>|->|:=|={1,3}+|:)[^\S\n]*+)              # name = value
     |(\s*+,\s*+)                                       # ("name", "value")
     |([^\S\n]++))                                      # --name value
     """,
@@ -27,9 +27,15 @@ _ELEMENT: Final = re.compile(r"<((?:[\w\-]++:)?+[\w.\-]++)(?:\s[^<>]*+)?>([^<]++
 _OPENED: Final = re.compile(r"([(\[])\s*+[bru]?\\*+[\"']$")
 _WORDS_BEFORE: Final = re.compile(r"(?<![A-Za-z])([A-Za-z]++(?: [A-Za-z]++)?) $")
 _LINE: Final = re.compile(r"(?:[^\r\n\"'\\]|\\[^rn\"'\\])*+")
-_IS: Final = re.compile(r"(?:is|was)[ \t]++(?=[^\s]{0,64}\d)")
-_VALUE_FIELD: Final = re.compile(r"\s*+,\s*+\\*+[\"'](?:value|Value|val)\\*+[\"']\s*+:\s*+")
-_TYPES: Final = frozenset({"str", "bytes", "int", "float", "bool", "dict", "list", "tuple", "object", "Any", "SecretStr"})
+_VALUE_FIELD: Final = re.compile(r"\s*+,?\s*+\\*+[\"']?(?:value|Value|val)\\*+[\"']?\s*+[:=]\s*+")
+_TYPES: Final = frozenset(
+    {"str", "bytes", "int", "float", "bool", "dict", "list", "tuple", "object", "Any", "SecretStr"}
+)
+_PROSE: Final = re.compile(
+    r"cannot|denied|empty|expired|failed|field|incorrect|invalid|is|may|missing|must|needs|not|ok|required|should|too|unknown|valid"
+    r"|was|wrong",
+    re.IGNORECASE,
+)
 _NEEDS_MORE_WORDS: Final = frozenset({"key", "keys", "id", "phrase", "number", "code", "codes", "security"})
 _NAME_FIELDS: Final = frozenset({"name", "key", "Name", "Key", "field", "header"})
 _HEADERS_OF_MANY_WORDS: Final = ("cookie", "authorization")
@@ -73,13 +79,8 @@ def _named_value(text: str, found: re.Match[str], names: Names) -> tuple[Value |
         return None, False
     decision = _decide(text, found, names)
     if decision == HARMLESS:
-        return (_value_beside(text, start, names) if quote and equals and name in _NAME_FIELDS else None), True
-    if equals is None and not comma and not name.startswith("-"):
-        said = _IS.match(text, start)
-        if said is None:
-            return None, False
-        start = said.end()
-    elif quote and equals:
+        return (_value_beside(text, start, names) if equals and name in _NAME_FIELDS else None), True
+    if quote and equals:
         start = _next_line(text, start)
     if comma and not begins_string(text, start):
         return None, False
@@ -103,7 +104,7 @@ def _is_pair_without_sign(text: str, found: re.Match[str]) -> bool:
     name, quote, _, comma, _ = found.groups()
     if comma:
         return bool(quote) and (name.startswith("--") or _opened(text, found) is not None)
-    return name.startswith("-") or text.startswith(("is", "was"), found.end())
+    return name.startswith("-")
 
 
 def _opened(text: str, found: re.Match[str]) -> re.Match[str] | None:
@@ -144,4 +145,7 @@ def _tells_nothing(text: str, value: Value, name: str, decision: int, *, typed: 
         return False
     last = name.rpartition(".")[2]
     # The lines of code in a stack trace: `password: str`, `token=token`, `password=self.password`.
-    return (typed and content in _TYPES) or content == last or content.endswith(f".{last}")
+    # And the words of a refusal: `password: must be longer`.
+    if typed and (content in _TYPES or _PROSE.fullmatch(content)):
+        return True
+    return content == last or content.endswith(f".{last}")

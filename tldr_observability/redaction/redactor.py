@@ -17,6 +17,7 @@ from tldr_observability.redaction.multipart import redact_multipart
 from tldr_observability.redaction.names import COUNT, HARMLESS, Names
 from tldr_observability.redaction.numbers import is_card, redact_numbers
 from tldr_observability.redaction.pairs import redact_pairs
+from tldr_observability.redaction.prose import redact_prose
 from tldr_observability.redaction.redis_commands import redact_redis
 from tldr_observability.redaction.shapes import redact_shapes
 from tldr_observability.redaction.sql import without_literals
@@ -39,6 +40,7 @@ _NOTE: Final = "... [{} more characters withheld: too long to look through]"
 _ROOM_FOR_NOTE: Final = 128
 _DEPTH: Final = 32
 _SMALLEST_CARD: Final = 10**12
+_MOST_LOOKS: Final = 8
 _MOST_CLEAN: Final = 2_048
 _LONGEST_CLEAN: Final = 256
 _FORM: Final = re.compile(r"[\w.%\-\[\]+*~]++=[^\s\"'{<]*+")
@@ -125,37 +127,45 @@ class Redactor:
             return value
         if isinstance(value, (list, tuple)):
             return type(value)([self._whole(key, each, decision) for each in value])
-        if decision == COUNT and (isinstance(value, (bool, int, float)) or (isinstance(value, str) and is_number(value))):
+        if decision == COUNT and (
+            isinstance(value, (bool, int, float)) or (isinstance(value, str) and is_number(value))
+        ):
             return value
         return self._withhold(key, value if isinstance(value, str) else str(value), key)
 
     def _any(self, key: str, value: Any, reading: Reading, depth: int) -> Any:
-        if isinstance(value, str):
-            return self._string(key, value, reading)
-        if value is None or isinstance(value, (bool, float)):
-            return value
-        if isinstance(value, int):
-            return self._withhold(key, str(value), "card_number") if value >= _SMALLEST_CARD and _is_card(value) else value
-        if depth > _DEPTH:
-            return REDACTED
-        if isinstance(value, (list, tuple)):
-            return type(value)([self._any(key, each, reading, depth + 1) for each in value])
-        if isinstance(value, Mapping):
-            return {name: self._member(str(name), each, depth + 1) for name, each in value.items()}
-        if isinstance(value, bytes):
-            return self._string(key, value.decode("utf-8", "surrogateescape"), reading).encode("utf-8", "surrogateescape")
+        match value:
+            case str():
+                return self._string(key, value, reading)
+            case None | bool() | float():
+                return value
+            case int():
+                found = value >= _SMALLEST_CARD and _is_card(value)
+                return self._withhold(key, str(value), "card_number") if found else value
+            case bytes():
+                text = self._string(key, value.decode("utf-8", "surrogateescape"), reading)
+                return text.encode("utf-8", "surrogateescape")
+            case list() | tuple() | Mapping():
+                return REDACTED if depth > _DEPTH else self._items(key, value, reading, depth + 1)
         return self._string(key, str(value), reading)
+
+    def _items(self, key: str, value: Any, reading: Reading, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self._member(str(name), each, depth) for name, each in value.items()}
+        return type(value)([self._any(key, each, reading, depth) for each in value])
 
     def _member(self, name: str, value: Any, depth: int) -> Any:
         decision = self._names.decide_key(name)
-        return self._any(name, value, Reading.TEXT, depth) if decision == HARMLESS else self._whole(name, value, decision)
+        return (
+            self._any(name, value, Reading.TEXT, depth) if decision == HARMLESS else self._whole(name, value, decision)
+        )
 
     def _string(self, key: str, value: str, reading: Reading) -> str:
         try:
             clean = self._clean[reading]
             if value in clean:
                 return value
-            shown = self._shown(_bounded(value), reading, partial(self._withhold, key))
+            shown = self._settled(_bounded(value), reading, partial(self._withhold, key))
             if shown == value and len(value) <= _LONGEST_CLEAN:
                 if len(clean) >= _MOST_CLEAN:
                     clean.clear()
@@ -163,6 +173,17 @@ class Redactor:
         except Exception:  # noqa: BLE001 - closed
             return REDACTED
         return shown
+
+    def _settled(self, value: str, reading: Reading, withhold: Withhold) -> str:
+        """Redact until nothing changes: where one secret's end was another's beginning, a second look finds more."""
+        if self._callback is not None:  # it may put something in a secret's place that is found again
+            return self._shown(value, reading, withhold)
+        for _ in range(_MOST_LOOKS):
+            shown = self._shown(value, reading, withhold)
+            if shown == value:
+                return shown
+            value = shown
+        return REDACTED
 
     def _shown(self, value: str, reading: Reading, withhold: Withhold) -> str:
         match reading:
@@ -188,14 +209,16 @@ class Redactor:
         if suspicion.has_url(text):
             text = redact_urls(text, self._names, withhold, self.text)
         if suspicion.has_name(text) or (self._patterns and suspicion.has_sign(text)):
-            text = redact_pairs(text, self._names, withhold)
+            text = redact_prose(redact_pairs(text, self._names, withhold), withhold)
         if "AUTH" in text or "auth" in text or "SETUSER" in text or "setuser" in text or "requirepass" in text:
             text = redact_redis(text, withhold)
         if suspicion.has_number(text):
             text = redact_numbers(text, withhold)
         for pattern in self._patterns:
             # What stands for a secret is never looked at again, or a pattern that matches it would redact for ever.
-            pieces = [pattern.sub(lambda found: withhold(found[0], found.re.pattern), each) for each in text.split(REDACTED)]
+            pieces = [
+                pattern.sub(lambda found: withhold(found[0], found.re.pattern), each) for each in text.split(REDACTED)
+            ]
             text = REDACTED.join(pieces)
         return text
 
@@ -216,13 +239,17 @@ def _compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     problems: list[str] = []
     compiled: list[re.Pattern[str]] = []
     if isinstance(patterns, str):
-        problems.append(f"redaction patterns: expected a list of regular expressions, got the text {patterns!r}; put it in a list")
+        problems.append(
+            f"redaction patterns: expected a list of regular expressions, got the text {patterns!r}; put it in a list"
+        )
         patterns = ()
     for pattern in patterns:
         try:
             regex = re.compile(pattern, re.IGNORECASE)
             if regex.search("") is not None:
-                problems.append(f"redaction pattern {pattern!r} matches the empty text, and so everything; write what must be there")
+                problems.append(
+                    f"redaction pattern {pattern!r} matches the empty text, and so everything; write what must be there"
+                )
             compiled.append(regex)
         except (re.error, TypeError, RecursionError, OverflowError) as error:
             problems.append(f"redaction pattern {pattern!r} is not a regular expression of Python's re: {error}")

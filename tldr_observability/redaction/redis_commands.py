@@ -15,10 +15,12 @@ __all__ = ["redact_redis"]
 _NEXT: Final = r"(?:\\?[\"'])?+(?:\s*+,\s*+|[^\S\n]++)[bB]?(?:\\?[\"'])?+"
 _PART: Final = r"[^\s\"',\])}]++"
 _AUTH: Final = re.compile(rf"(?<![\w\-.])(AUTH2?|auth2?(?=\\?[\"']))({_NEXT})({_PART})(?:({_NEXT})({_PART}))?+")
-_REQUIREPASS: Final = re.compile(rf"(?<!\w)(requirepass|masterauth|masteruser|tls-key-file-pass)({_NEXT})({_PART})", re.IGNORECASE)
+_REQUIREPASS: Final = re.compile(
+    rf"(?<!\w)(requirepass|masterauth|masteruser|tls-key-file-pass)({_NEXT})({_PART})", re.IGNORECASE
+)
 _SETUSER: Final = re.compile(r"(?<=SETUSER )[^\n\"]*+|(?<=setuser )[^\n\"]*+")
 _RULE: Final = re.compile(r"(?<=[\s>#<!])[>#<!]?(?<=[>#<!])\S++")
-_PROSE: Final = frozenset("called command failed error required is not was with and or <password> has returned".split())
+_PROSE: Final = re.compile(r"and|called|command|error|failed|has|is|not|or|required|returned|was|with|<password>")
 
 
 def redact_redis(text: str, withhold: Withhold) -> str:
@@ -31,7 +33,7 @@ def redact_redis(text: str, withhold: Withhold) -> str:
 
 
 def _auth(found: re.Match[str], withhold: Withhold) -> str:
-    if found[3].lower() in _PROSE:
+    if _PROSE.fullmatch(found[3].lower()):
         return found[0]
     rest = found[4] + _part(found[5], withhold) if found[5] else ""
     return found[1] + found[2] + _part(found[3], withhold) + rest

@@ -44,7 +44,7 @@ _SHAPES: Final = {
     "notion": r"ntn_[A-Za-z0-9]{30,}+|secret_[A-Za-z0-9]{40,}+",
     "mailgun": r"key-(?<!\wkey-)[0-9a-f]{32}(?!\w)",
     "mailchimp": r"(?<=[0-9a-f]{32})-us\d{1,2}+(?!\w)",
-    "telegram": r"AA[\w\-]{33}(?<=\d{8}:AA[\w\-]{33})(?![\w\-])",
+    "telegram": r"AA[\w\-]{33}(?<=\d{6}:AA[\w\-]{33})(?![\w\-])",
     "databricks": r"dapi[0-9a-f]{32}",
     "docker": r"dckr_pat_[\w\-]{20,}+",
     "supabase": r"sbp_[0-9a-f]{30,}+|sb_secret_[\w\-]{20,}+",
@@ -75,7 +75,8 @@ BEGINNINGS: Final = (
 
 _JWT: Final = re.compile(r"(?<![\w\-])([\w\-]{9,}+)\.[\w\-.]{6,}+")
 _SCHEME: Final = re.compile(r"(?<!\w)(?:[Bb]earer|BEARER|[Bb]asic|BASIC)[ \t]++([\w+/.~\-]{6,}+={0,2}+)")
-_DIGEST: Final = re.compile(r"(?<!\w)(?:Digest|AWS4-HMAC-SHA256)[ \t]++(\w++=(?:\\?\"[^\"\n]*+\"|[^\s\"]++)(?:,?[ \t]*+\w++=(?:\\?\"[^\"\n]*+\"|[^\s\"]++))*+)")
+_FIELD: Final = r"\w++=(?:\\?\"[^\"\n]*+\"|[^\s\"]++)"
+_DIGEST: Final = re.compile(rf"(?<!\w)(?:Digest|AWS4-HMAC-SHA256)[ \t]++({_FIELD}(?:,?[ \t]*+{_FIELD})*+)")
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_BODY: Final = re.compile(r"[\w+/=\s\\:,.()@\-]*+")
 _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
@@ -95,7 +96,9 @@ def redact_shapes(text: str, withhold: Withhold) -> str:
         text = _JWT.sub(lambda found: _jwt(found, withhold), text)
     text = _SHAPE.sub(lambda found: _shape(found, withhold), text)
     text = _DISCORD.sub(lambda found: withhold(found[0], "discord"), text)
-    return _AWS_SECRET.sub(lambda found: withhold(found[0], "aws_secret_key") if is_opaque(found[0]) else found[0], text)
+    return _AWS_SECRET.sub(
+        lambda found: withhold(found[0], "aws_secret_key") if is_opaque(found[0]) else found[0], text
+    )
 
 
 def _shape(found: re.Match[str], withhold: Withhold) -> str:
@@ -118,7 +121,9 @@ def _scheme(found: re.Match[str], withhold: Withhold) -> str:
 
 def _is_user_and_password(value: str) -> bool:
     try:
-        return b":" in b64decode(value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4), altchars=b"-_" if "-" in value else None)
+        return b":" in b64decode(
+            value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4), altchars=b"-_" if "-" in value else None
+        )
     except (binascii.Error, ValueError):
         return False
 

@@ -10,7 +10,7 @@ from tldr_observability.redaction.shapes import BEGINNINGS
 
 __all__ = ["has_error", "has_name", "has_number", "has_shape", "has_sign", "has_url"]
 
-_SIGN: Final = re.compile(r"[=:>,\-]| (?:is|was) ")
+_SIGN: Final = re.compile(r"[=:>,\-\"'\d]")
 _NAME: Final = re.compile(
     r"pass|pwd|pw|secret|token|key|auth|cookie|csrf|xsrf|jwt|jws|bearer|dpop|ssn|cv[vc]|csc|otp|mnemonic|sess|sid|sig|hmac|cred|pin|psk|sasl"
     r"|card|security|code|phrase|assertion|saml|number|userinfo|%"

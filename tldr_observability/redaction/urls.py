@@ -28,22 +28,27 @@ _TOKEN: Final = re.compile(r"[\w\-.~=+%]+")
 _LEAST_OPAQUE: Final = 22
 _LEAST_AFTER_WORD: Final = 16
 _LEAST_AFTER_ONE_TIME_WORD: Final = 6
-_ONE_TIME: Final = frozenset(
-    "reset reset-password password-reset reset_password verify verify-email verify_email confirm confirmation activate "
-    "activation invite invitation magic magic-link magiclink unsubscribe one-time otp login-link sso-token".split()
+_ONE_TIME: Final = re.compile(
+    r"reset|(?:reset|forgot)[_-]?password|password[_-]?reset|verify(?:[_-]?email)?|confirm(?:ation)?|activat(?:e|ion)|invit(?:e|ation)"
+    r"|magic(?:[_-]?link)?|unsubscribe|one[_-]time|otp|login[_-]?link"
 )
-_KEEPING: Final = frozenset("token tokens secret secrets session sessions key keys api-key api-keys auth share bot".split())
+_KEEPING: Final = re.compile(r"(?:api[_-]?)?keys?|tokens?|secrets?|sessions?|auth|share|bot")
 
 
 def redact_urls(text: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
     """A text with the secrets taken out of every URL and request line in it."""
     if "://" in text:
-        text = _URL.sub(lambda found: redact_url(found[0], names, withhold, inner), text)
+        text = _URL.sub(lambda found: _within_text(found[0], names, withhold, inner), text)
     if " /" in text:
         text = _REQUEST.sub(
             lambda found: found[0][: -len(found[1])] + redact_url(found[1], names, withhold, inner), text
         )
     return text
+
+
+def _within_text(url: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
+    plain = url.rstrip("'),.;")  # what closes the sentence or the string around it
+    return redact_url(plain, names, withhold, inner) + url[len(plain) :]
 
 
 def redact_url(url: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
@@ -102,10 +107,10 @@ def _is_token(segment: str, before: str) -> bool:
         return False
     hexadecimal = _HEXADECIMAL.fullmatch(segment) is not None
     digit = any(character.isdigit() for character in segment)
-    if before in _ONE_TIME:
+    if _ONE_TIME.fullmatch(before):
         return digit or len(segment) >= _LEAST_OPAQUE
-    if before in _KEEPING and len(segment) >= _LEAST_AFTER_WORD and digit and not segment.isdigit():
-        return not hexadecimal or "-" not in segment
+    if len(segment) >= _LEAST_AFTER_WORD and digit and not segment.isdigit() and _KEEPING.fullmatch(before):
+        return not hexadecimal or "-" not in segment  # a UUID is more often an id than a key
     return not hexadecimal and len(segment) >= _LEAST_OPAQUE and is_opaque(segment)
 
 
@@ -130,7 +135,9 @@ def _without_userinfo(rest: str, withhold: Withhold) -> str:
     if at < 0 and not _PORT.fullmatch(authority):
         at = rest.rfind("@")  # the password holds a slash, a question mark or a number sign
         if at < 0:  # cut off before the host
-            user, _, password = authority.partition(":")
+            user, colon, password = authority.partition(":")
+            if not colon:
+                return rest
             return f"{user}:{withhold(password, 'userinfo') if not is_placeholder(password) else password}{rest[end:]}"
     if at < 0:
         return rest

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["redact_validation"]
 
 _MESSAGE: Final = re.compile(
-    r"^(?P<name>[\w.\-]++)(?P<between>\n[^\S\n]++[^\n]*?input_value=)(?P<value>[^\n]*?)(?P<after>, input_type=|$)", re.MULTILINE
+    r"(?:^|(?<=\\n))(?P<name>[\w.\-]++)(?P<between>(?:\\n|\n)[^\S\n]++[^\n]*?input_value=)"
+    r"(?P<value>[^\n]*?)(?P<after>, input_type=|$)",
+    re.MULTILINE,
 )
-_LOCATION: Final = re.compile(r"[\"']loc\\*[\"']\s*+:\s*+[\[(]([^\])]{0,200})[\])][^{}]{0,300}?[\"']input\\*[\"']\s*+:\s*+")
+_LOCATION: Final = re.compile(
+    r"[\"']loc\\*[\"']\s*+:\s*+[\[(]([^\])]{0,200})[\])][^{}]{0,300}?[\"']input\\*[\"']\s*+:\s*+"
+)
 _LAST: Final = re.compile(r"([\w.\-]+)\\*[\"']?,?\s*$")
 
 

@@ -95,14 +95,14 @@ def _end_of_brackets(text: str, start: int) -> int:
     depth = 0
     position = start
     while (found := _STRUCTURE.search(text, position)) is not None:
-        token = found[0]
+        sign = found[0]
         position = found.end()
-        if token in "[({":
+        if sign in {"[", "{", "("}:
             depth += 1
-        elif token in "])}":
+        elif sign in {"]", "}", ")"}:
             depth -= 1
             if depth <= 0:
                 return position
         else:
-            _, position = _end_of_string(text, position, len(token) - 1, token[-1])
+            _, position = _end_of_string(text, position, len(sign) - 1, sign[-1])
     return len(text)

@@ -182,7 +182,8 @@ class RedactedSpan(ReadableSpan):
     def to_json(self, indent: int | None = 4) -> str:
         """The span as JSON."""
         self._clean()
-        return super().to_json(indent)
+        said: str = super().to_json(indent)
+        return said
 
 
 class RedactingSpanProcessor(SpanProcessor):

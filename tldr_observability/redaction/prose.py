@@ -1,4 +1,4 @@
-"""Secrets in sentences and command lines that have no sign between name and value: `password 'x' refused`, `curl -u`."""
+"""Secrets in sentences and command lines, with no sign between name and value: `password 'x' refused`, `curl -u a:b`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _COMMANDS: Final = (
     re.compile(r"(?<!\S)((?:-u|--user|--proxy-user)[ =]\\?[\"']?[^\s:\"'\\]{1,128}:)([^\s\"'\\]++)"),
     re.compile(r"((?:redis|valkey)-cli [^\n]{0,200}?-a )([^\s\"'\\]++)"),
     re.compile(r"((?:mysql|mariadb)[\w\-]{0,16} [^\n]{0,200}?-p)([^\s\"'\\]++)"),
-    re.compile(r"((?<![\w.:/@\-])[\w.\-]{1,64}+:)([^\s:@/\"'<>,]{3,128}+)(?=@(?:[\w.\-]++:\d|\w{2,5}\())"),
 )
+_ADDRESS: Final = re.compile(r"((?<![\w.:/@\-])[\w.\-]{1,64}+:)([^\s:@/\"'<>,]{3,128}+)(?=@(?:[\w.\-]++:\d|\w{2,5}\())")
 
 
 def redact_prose(text: str, withhold: Withhold) -> str:
     """The text without values that follow a secret's name directly, if they look like values and not like words."""
     text = _SAID.sub(lambda found: _said(found, withhold), text)
-    for command in _COMMANDS:
-        text = command.sub(lambda found: found[1] + _argument(found[2], withhold), text)
-    return text
+    for pattern in _COMMANDS if " -" in text else ():
+        text = pattern.sub(lambda found: found[1] + _argument(found[2], withhold), text)
+    return _ADDRESS.sub(lambda found: found[1] + _argument(found[2], withhold), text) if "@" in text else text
 
 
 def _said(found: re.Match[str], withhold: Withhold) -> str:

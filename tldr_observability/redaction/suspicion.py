@@ -13,7 +13,7 @@ __all__ = ["has_error", "has_name", "has_number", "has_shape", "has_sign", "has_
 _SIGN: Final = re.compile(r"[=:>,\-\"'\d]")
 _NAME: Final = re.compile(
     r"pass|pwd|pw|secret|token|key|auth|cookie|csrf|xsrf|jwt|jws|bearer|dpop|ssn|cv[vc]|csc|otp|mnemonic|sess|sid|sig|hmac|cred|pin|psk|sasl"
-    r"|card|security|code|phrase|assertion|saml|number|userinfo|%"
+    r"|card|security|code|phrase|assertion|saml|number|userinfo|%|@|curl|-cli |mysql|mariadb"
 )
 _TECHNICAL: Final = re.compile(r"[0-9a-f\-: .TZ+]*+")
 _RUN: Final = re.compile(r"[^\s,;'\"(){}\[\]<>|]{15}")

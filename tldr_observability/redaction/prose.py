@@ -1,4 +1,4 @@
-"""Secrets in sentences and command lines, with no sign between name and value: `password 'x' refused`, `curl -u a:b`."""
+"""Secrets in sentences and command lines, with no sign after the name: `password 'x' refused`, `curl -u jo:x`."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Record:
     Not a dataclass: `dataclasses` alone would be a twentieth of the package's import time.
     """
 
-    __slots__ = ("enabled", "flush", "settings", "slow_threshold")
+    __slots__ = ("enabled", "flush", "redacts", "settings", "slow_threshold")
 
     def __init__(self) -> None:
         self.enabled: bool = True
@@ -30,6 +30,8 @@ class Record:
         speak to whatever OpenTelemetry providers the program has."""
         self.slow_threshold: float | None = None
         """Seconds from which a decorated call is marked and logged as slow, unless the decorator says otherwise."""
+        self.redacts: bool = False
+        """Whether `setup()` decides what of each span is withheld, so that who makes a span needn't."""
         self.settings: ObservabilitySettings | None = None
         self.flush: Callable[[float | None], bool] | None = None
         """Sends what is queued, within the given seconds (None: before the process ends); None before `setup()`."""

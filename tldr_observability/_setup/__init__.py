@@ -194,6 +194,7 @@ def _start(
     pipeline = Pipeline(settings, tldr_observability.__version__, redaction=redaction, prometheus=endpoint)
     observability = Observability(settings, pipeline, endpoint)
     record.enabled, record.settings, record.slow_threshold = True, settings, settings.slow_threshold
+    record.redacts = pipeline.is_alone
     record.flush = lambda timeout: pipeline.exit_flush() if timeout is None else pipeline.flush(timeout)
     return observability
 

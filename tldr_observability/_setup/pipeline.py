@@ -159,6 +159,11 @@ class Pipeline:
         self._ending = True
 
     @property
+    def is_alone(self) -> bool:
+        """Whether all telemetry of the program comes by here first, and nobody else's exporters see it before."""
+        return self._host is Host.NOBODY
+
+    @property
     def is_over(self) -> bool:
         """Whether everything has been shut down."""
         return self._ended

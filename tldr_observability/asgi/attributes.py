@@ -16,8 +16,8 @@ from opentelemetry.semconv.attributes import (
 
 from tldr_observability import semconv
 from tldr_observability.asgi import headers as h
+from tldr_observability.asgi import withheld
 from tldr_observability.asgi.text import bounded
-from tldr_observability.redaction import rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def known_version(scope: Mapping[str, Any]) -> str:
 
 def request_attributes(scope: Mapping[str, Any], headers: h.Headers, method: str, verb: str, scheme: str) -> Attributes:
     """The attributes with which a server span begins; `verb` is the word that its message opens with."""
-    path = rules.path(bounded(scope.get("path"), MAX_PATH_LENGTH))
+    path = withheld.path(bounded(scope.get("path"), MAX_PATH_LENGTH))
     attributes: Attributes = {
         semconv.LOGFIRE_MESSAGE: f"{verb} {path}"[:MAX_MESSAGE_LENGTH],
         http_attributes.HTTP_REQUEST_METHOD: method,
@@ -72,7 +72,7 @@ def request_attributes(scope: Mapping[str, Any], headers: h.Headers, method: str
     if method is OTHER and (original := bounded(scope.get("method"), MAX_METHOD_LENGTH)):
         attributes[http_attributes.HTTP_REQUEST_METHOD_ORIGINAL] = original
     if query := bounded(scope.get("query_string"), MAX_QUERY_LENGTH):
-        attributes[url_attributes.URL_QUERY] = rules.query(query)
+        attributes[url_attributes.URL_QUERY] = withheld.query(query)
     if version := known_version(scope):
         attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
     if agent := bounded(h.first(headers, h.USER_AGENT), MAX_AGENT_LENGTH):

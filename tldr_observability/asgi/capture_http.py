@@ -6,8 +6,8 @@ import codecs
 from typing import TYPE_CHECKING
 
 from tldr_observability.asgi import headers as h
+from tldr_observability.asgi import withheld
 from tldr_observability.asgi.text import bounded
-from tldr_observability.redaction import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ def header_attributes(prefix: str, headers: Iterable[tuple[bytes, bytes]]) -> di
             break
         name = bounded(raw, MAX_NAME_LENGTH).lower()
         # More is looked at than is kept, so that no secret is cut to something that doesn't look like one.
-        shown = bounded(rules.header(name, bounded(value, 4 * MAX_VALUE_BYTES)), MAX_VALUE_BYTES)
+        shown = bounded(withheld.header(name, bounded(value, 4 * MAX_VALUE_BYTES)), MAX_VALUE_BYTES)
         attributes.setdefault(f"{prefix}.{name}", []).append(shown)
     return attributes
 

@@ -110,7 +110,7 @@ class Redactor:
     def _learn(self, key: str) -> tuple[Reading, int]:
         reading, decision = reading_of(key), HARMLESS
         if reading is Reading.HEADER:
-            secret = self._names.is_secret_header(key.rpartition(".")[2])
+            secret = self._names.is_secret_header(key.partition(".header.")[2])
             reading, decision = Reading.TEXT, 2 if secret else HARMLESS
         elif reading is Reading.NAMED:
             reading, decision = Reading.TEXT, self._names.decide_key(key)

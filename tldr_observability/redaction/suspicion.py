@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from tldr_observability.redaction.database_errors import SIGNS
-from tldr_observability.redaction.shapes import BEGINNINGS
+from tldr_observability.redaction.shapes import has_sign_of_shape
 
 __all__ = ["has_error", "has_name", "has_number", "has_shape", "has_sign", "has_url"]
 
@@ -18,7 +18,6 @@ _NAME: Final = re.compile(
 _TECHNICAL: Final = re.compile(r"[0-9a-f\-: .TZ+]*+")
 _RUN: Final = re.compile(r"[^\s,;'\"(){}\[\]<>|]{15}")
 _SCHEMES: Final = ("earer ", "asic ", "EARER ", "ASIC ", "Digest ", "AWS4", "PRIVATE KEY")
-_SHAPE: Final = re.compile(BEGINNINGS)
 _AWS_SECRET: Final = re.compile(r"[A-Za-z0-9/+]{40}")
 _LENGTH_OF_AWS_SECRET: Final = 40
 _NUMBER: Final = re.compile(r"\d\d\d(?:-\d\d-\d{4}|\d[ \-]?\d{4})")
@@ -43,7 +42,7 @@ def has_shape(text: str) -> bool:
     if any(map(text.__contains__, _SCHEMES)):
         return True
     return _RUN.search(text) is not None and (
-        _SHAPE.search(text) is not None or (len(text) >= _LENGTH_OF_AWS_SECRET and _AWS_SECRET.search(text) is not None)
+        has_sign_of_shape(text) or (len(text) >= _LENGTH_OF_AWS_SECRET and _AWS_SECRET.search(text) is not None)
     )
 
 

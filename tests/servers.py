@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import signal
 import socket
 import subprocess
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["moto_url", "postgres_url", "s3_url", "valkey_url"]
 
 _START_SECONDS = 30.0
+
+
+def has_semaphores() -> bool:
+    """Whether multiprocessing can make its locks here; a bare chroot without /dev/shm can't."""
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:

@@ -21,6 +21,7 @@ from celery_shop import SoldOutError, build
 from kombu.exceptions import SerializerNotInstalled
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from servers import has_semaphores
 
 from tldr_observability import (
     ConfigurationError,
@@ -105,6 +106,11 @@ def working(url: str, *arguments: str, interval: float = 0.2) -> Iterator[Worker
         worker.kill()
 
 
+def skip_without_semaphores(pool: str) -> None:
+    if pool == "prefork" and not has_semaphores():
+        pytest.skip("Celery's process pool needs POSIX semaphores")
+
+
 def database(valkey_url: str, number: int) -> str:
     return f"{valkey_url.rpartition('/')[0]}/{number}"
 
@@ -113,6 +119,7 @@ def database(valkey_url: str, number: int) -> str:
 def running(request: pytest.FixtureRequest, valkey_url: str) -> Iterator[Worker]:
     """One worker a pool for the whole module."""
     pool = request.param
+    skip_without_semaphores(pool)
     with working(database(valkey_url, 1 + POOLS.index(pool)), "-P", pool, "-c", "2", "-Q", "celery,late") as worker:
         yield worker
 
@@ -373,6 +380,7 @@ def test_an_unobserved_sender_starts_a_trace_without_identity(worker: Worker) ->
 @pytest.mark.parametrize("pool", POOLS)
 def test_nothing_is_lost_or_doubled_when_a_worker_is_told_to_stop(valkey_url: str, pool: str) -> None:
     """SIGTERM right after the last of 50 tasks: 50 spans and 50 counts arrive, with children that are replaced too."""
+    skip_without_semaphores(pool)
     more = ("--max-tasks-per-child", "20") if pool == "prefork" else ()
     with working(database(valkey_url, 5), "-P", pool, "-c", "2", *more, interval=60) as worker:
         results = [worker.run("add", number, 1) for number in range(50)]
@@ -389,6 +397,7 @@ def test_nothing_is_lost_or_doubled_when_a_worker_is_told_to_stop(valkey_url: st
 
 def test_beat_and_the_task_that_it_starts_share_a_trace(valkey_url: str, tmp_path: Path) -> None:
     """With `-B` the schedule's sending is the first span of the trace in which the task runs."""
+    skip_without_semaphores("prefork")
     schedule = str(tmp_path / "schedule")
     with working(database(valkey_url, 6), "-P", "prefork", "-c", "1", "-B", "-s", schedule) as worker:
         worker.receiver.wait_for(lambda r: [s for s in r.spans if s.name == "run/shop.add"], timeout=20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import socket
 import threading
@@ -10,6 +9,7 @@ import time
 import urllib.request
 
 import pytest
+from servers import has_semaphores
 
 RECORD = """
 import os, signal, sys, time
@@ -276,15 +276,6 @@ async def root():
     running.terminate()
     running.finish()
     assert "GET /slow" in [span.name for span in otlp_receiver.spans]
-
-
-def has_semaphores() -> bool:
-    """Whether multiprocessing can make its locks here; a bare chroot without /dev/shm can't."""
-    try:
-        multiprocessing.get_context("fork").Lock()
-    except OSError:
-        return False
-    return True
 
 
 FORKS = {

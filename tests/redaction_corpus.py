@@ -53,6 +53,10 @@ def luhn(beginning: str, length: int) -> str:
     return body + str(-sum(digit // 10 + digit % 10 for digit in doubled) % 10)
 
 
+def _filled(form: str | list[str], secret: str) -> str | list[str]:
+    return form.format(secret) if isinstance(form, str) else [each.format(secret) for each in form]
+
+
 def _named() -> list[Secret]:
     """Secrets that only their name tells."""
     channels_and_forms = [
@@ -134,11 +138,35 @@ def _named() -> list[Secret]:
         ("db.statement", "SELECT 1 FROM t -- {}"),
         ("db.statement", "CREATE USER jo IDENTIFIED BY '{}'"),
         ("db.statement", 'SELECT * FROM users WHERE name = "{}"'),
+        ("db.statement", 'INSERT INTO users VALUES (1, "a", "{}")'),
+        ("db.statement", 'SELECT 1 FROM users WHERE name IN ("jo", "{}") ORDER BY "id"'),
         ("db.query.parameter.0", "{}"),
         ("messaging.celery.kwargs", "{{'user': 'jo', 'password': '{}'}}"),
         ("celery.args", "[('token', '{}'), 3]"),
         ("process.command_line", "worker --password {} --concurrency 4"),
         ("process.command_args", "['worker', '--api-key', '{}', '-v']"),
+        ("process.command_args", ["worker", "--api-key", "{}"]),
+        ("process.command_args", ["/usr/bin/mysql", "-u", "root", "-p{}"]),
+        (TEXT, "Command '['mysql', '-p{}']' returned 1"),
+        (TEXT, "Command '['curl', '-u', 'jo:{}']' returned 1"),
+        (TEXT, "Command # 1 (LPUSH key {}) of pipeline caused error: WRONGTYPE"),
+        (TEXT, "Command # 2 (SET session:1 {}) of pip"),
+        (TEXT, "unknown command 'HSETX', with args beginning with: 'user:1' 'pw' '{}' "),
+        (TEXT, "unknown command `FOO`, with args beginning with: `{}`, "),
+        (TEXT, 'd["password"] = "{}"'),
+        (TEXT, "os.environ['API_KEY'] = '{}'"),
+        (TEXT, "    password: str = '{}'"),
+        (TEXT, "password='''{}'''"),
+        (TEXT, "if password != '{}':"),
+        (TEXT, "Invalid API key provided: {}"),
+        (TEXT, "Your verification code is {}"),
+        (TEXT, 'value "{}" is out of range for type integer'),
+        (TEXT, 'date/time field value out of range: "{}"'),
+        (TEXT, 'malformed array literal: "{}"'),
+        (TEXT, "invalid literal for int() with base 10: '{}'"),
+        (TEXT, 'CONTEXT:  COPY users, line 3, column name: "{}"'),
+        ("http.request.body.text", '{{"pa\\u0073sword": "{}", "n": 1}}'),
+        ("http.request.body.text", '--b\r\ncontent-disposition: FORM-DATA; NAME="password"\r\n\r\n{}\r\n--b--'),
         ("server.dsn", "redis://:{}@cache.example:6379/0"),
         (TEXT, "could not connect to postgresql+asyncpg://shop:{}@db.example/shop"),
         (TEXT, "cut off at mongodb+srv://shop:{}"),
@@ -180,7 +208,7 @@ def _named() -> list[Secret]:
         ),
     ]
     return [
-        Secret(channel, form.format(password(number)), (password(number),))
+        Secret(channel, _filled(form, password(number)), (password(number),))
         for number, (channel, form) in enumerate(channels_and_forms, 100)
     ]
 
@@ -351,5 +379,32 @@ HARMLESS = tuple(
         (TEXT, "task sk-learn-training-of-many-models done in disk-and-task-runner"),
         (TEXT, "password: must be longer, token: expired"),
         (TEXT, "NOAUTH Authentication required."),
+        ("http.request.body.text", '{"tags":["auth","video","hls"],"oauth":false,"auth":true,"session":42}'),
+        ("tags", ["auth", "video"]),
+        ("user.auth", "google"),
+        ("encoder.pass", 2),
+        ("url.full", "https://www.youtube.com/channel/UC-lHJZR3Gqxm24_Vd_AJ5Yw"),
+        ("url.full", "https://open.spotify.com/track/4uLU6hMCjMI75M1A2tKUQC"),
+        ("url.full", "https://shop.example/cart?code=SUMMER24"),
+        ("url.path", "/hls/seg_1080p_00042_V1a2B3c4D5e6.ts"),
+        ("url.path", "/p/3xRt5Yq8Zb1Nc7Vm2Kd9Lw.jpg"),
+        ("url.path", "/verify/stream-77"),
+        ("url.path", "/reset/player1"),
+        ("url.path", "/share/highlight-2024-final-cut"),
+        ("url.path", "/sessions/live-2024-final-edition1"),
+        (TEXT, "AUTH service started"),
+        (TEXT, "AUTH OK"),
+        (TEXT, "AUTH error: timeout"),
+        (TEXT, "pass=2 crf=23 preset=slow"),
+        (TEXT, "ffmpeg -pass 1 -passlogfile /tmp/x -i in.mp4"),
+        (TEXT, "session: opened, signature=v2, otp: enabled"),
+        (TEXT, "token = get_token()"),
+        (TEXT, "session = Session(engine)"),
+        (TEXT, "cookie = request.cookies.get('a')"),
+        (TEXT, "session: AsyncSession = Depends(get_session)"),
+        (TEXT, "token: Token"),
+        (TEXT, "headers = {'Authorization': f'Bearer {token}'}"),
+        (TEXT, "InvalidTokenError: Signature verification failed"),
+        (TEXT, "phone 555-12-3456, SKU 123-45-6789"),
     ]
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
+import pickle
 import pkgutil
 import re
 from pathlib import Path
@@ -15,6 +17,7 @@ from opentelemetry.semconv import attributes as stable
 
 import tldr_observability
 from tldr_observability import catalogue, semconv
+from tldr_observability.catalogue.spec import MetricSpec
 from tldr_observability.instruments import Metrics
 from tldr_observability.instruments.business import BusinessMetrics
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from conftest import Program
 
-    from tldr_observability.catalogue.spec import MetricSpec
     from tldr_observability.testing import OTLPReceiver
     from tldr_observability.testing.telemetry import Metric
 
@@ -305,6 +307,28 @@ def test_a_specification_can_not_be_changed() -> None:
         spec.unit = "s"
     with pytest.raises(AttributeError, match=spec.name):
         del spec.unit
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda spec: pickle.loads(pickle.dumps(spec))])
+def test_a_specification_can_be_copied_and_sent(copied: Callable[[MetricSpec], MetricSpec]) -> None:
+    """A dashboard's generator in another process has the same fields."""
+    for spec in catalogue.ALL:
+        other = copied(spec)
+        assert type(other) is type(spec)
+        assert [getattr(other, field) for field in MetricSpec.__slots__] == [
+            getattr(spec, field) for field in MetricSpec.__slots__
+        ]
+
+
+def test_defaults_are_those_of_the_methods() -> None:
+    """A handle that isn't told an attribute counts into the series of the method that isn't."""
+    for spec in catalogue.ALL:
+        for method in spec.facade:
+            parameters = inspect.signature(getattr(BusinessMetrics, method)).parameters
+            for attribute in spec.attributes:
+                parameter = parameters.get(attribute.argument)
+                if parameter is not None and isinstance(parameter.default, str):
+                    assert attribute.default == parameter.default, spec
 
 
 def test_keys_are_those_of_the_constants() -> None:

@@ -505,6 +505,29 @@ def test_a_broken_handler_of_the_service_costs_no_span(telemetry: Telemetry) -> 
     assert context.attributes() == {}
 
 
+def test_a_handler_that_is_connected_later_is_part_of_the_task(telemetry: Telemetry) -> None:
+    """What a `task_postrun` handler of the service does is below the task's span, whenever it was connected."""
+    app = build("memory://")
+    setup(celery=app)
+    told = []
+
+    def after(**_: Any) -> None:
+        told.append(context.attributes().get("tldr.organization.id"))
+        with span("cleaning up"):
+            pass
+
+    signals.task_postrun.connect(after, weak=False)
+    try:
+        for each in ("one", "another"):
+            app.tasks["shop.become"].apply((each,))
+    finally:
+        signals.task_postrun.disconnect(after)
+
+    assert told == ["one", "another"]
+    assert telemetry.tree() == "\n".join(["run/shop.become\n  cleaning up"] * 2)
+    assert telemetry.total(EXECUTED) == 2
+
+
 def test_a_task_that_is_not_sent_leaves_nothing_behind(telemetry: Telemetry) -> None:
     """A failing send: the sender gets its exception, the span shows it, and what follows is a trace of its own."""
     app = build("memory://")

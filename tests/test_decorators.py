@@ -1622,7 +1622,7 @@ def test_slow_calls_are_logged_without_sampling_and_without_provider(unsampled, 
 def test_timed_counts_durations_by_outcome(exported, monkeypatch, kind, ending):
     """`timed` records one duration in seconds per call and makes no span."""
     reader = InMemoryMetricReader()
-    recorder = Registry(MeterProvider([reader])).automatic(calls.FUNCTION_DURATION, is_open=True)
+    recorder = Registry(MeterProvider([reader])).automatic(calls.FUNCTION_DURATION)
     monkeypatch.setattr(timing, "_duration", recorder)
     error = {"success": None, "failed": ValueError(), "cancelled": asyncio.CancelledError()}[ending]
     function = timed(name="job", attributes={"shop": "north"})(make_body(kind, error))

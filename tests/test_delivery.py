@@ -11,6 +11,7 @@ import pytest
 from opentelemetry import _logs, metrics, trace
 
 from tldr_observability import _setup
+from tldr_observability.catalogue import telemetry
 from tldr_observability.export import queue_lane
 from tldr_observability.export.bell import Bell
 from tldr_observability.testing import OTLPReceiver
@@ -231,6 +232,21 @@ def test_drops_and_exports_are_metrics(otlp_receiver, start, monkeypatch):
     assert otlp_receiver.total("otel.sdk.processor.span.processed", {"error.type": "queue_full"}) == 20
     size = [m for m in otlp_receiver.metrics if m.name == "otel.sdk.processor.span.queue.size"]
     assert size[-1].points[0].value == 0
+
+
+def test_another_set_up_tells_of_its_own_queues_only(otlp_receiver, start):
+    """After a set-up was undone its queues are in no metric; what is exported is what the catalogue says."""
+    start(flush_interval=3600)
+    record(7)
+    observability = start(flush_interval=3600)
+    otlp_receiver.clear()
+    record(2)
+    assert observability.flush()
+    assert observability.flush()
+    for spec, value in ((telemetry.SPANS_PROCESSED, 2), (telemetry.SPAN_QUEUE_CAPACITY, queue_lane.QUEUE_LIMIT)):
+        exports = [metric for metric in otlp_receiver.metrics if metric.name == spec.name]
+        assert {(metric.unit, metric.description) for metric in exports} == {(spec.unit, spec.description)}
+        assert {point.value for metric in exports for point in metric.points if point.value} == {value}
 
 
 @pytest.mark.parametrize("ending", ["flush", "shutdown"])

@@ -363,3 +363,63 @@ def test_what_is_no_host_is_refused(wrong: str) -> None:
     """A URL or a port in the list of hosts is refused with what belongs there."""
     with pytest.raises(ConfigurationError, match="PROPAGATE_CONTEXT_TO: expected hosts such as"):
         integration.instrument(propagate_to=[wrong])
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import httpx",
+        "import httpx2, httpx",
+        "import opentelemetry.instrumentation.httpx",
+        "import logfire; logfire.instrument_httpx()",
+    ],
+)
+def test_whichever_import_comes_first_after_the_set_up(
+    imports: str, program: Callable[..., Any], otlp_receiver: OTLPReceiver, server: int
+) -> None:
+    """Requests are observed whichever library a service imports first, each by one span."""
+    service = program(
+        f"""
+        from tldr_observability import setup
+        observability = setup()
+        {imports}
+        import httpx
+        (status,) = [each for each in observability.report() if each.part == "httpx"]
+        assert status.on, status
+        httpx.get("http://127.0.0.1:{server}/"), httpx.get("http://127.0.0.1:{server}/")
+        """
+    )
+
+    assert service.wait() == 0, service.output
+    assert [each.name for each in otlp_receiver.spans] == ["GET", "GET"]
+
+
+def test_threads_that_import_at_once(program: Callable[..., Any], otlp_receiver: OTLPReceiver, server: int) -> None:
+    """Three threads that import both libraries and OpenTelemetry's instrumentation at once neither fail nor lose spans."""
+    service = program(
+        f"""
+        import sys, threading
+        from tldr_observability import setup
+        observability = setup()
+        failures = []
+        barrier = threading.Barrier(3)
+        def load(name):
+            barrier.wait()
+            try:
+                __import__(name)
+            except BaseException as error:
+                failures.append(error)
+        names = ("httpx", "httpx2", "opentelemetry.instrumentation.httpx")
+        threads = [threading.Thread(target=load, args=(name,)) for name in names]
+        [each.start() for each in threads]
+        [each.join() for each in threads]
+        (status,) = [each for each in observability.report() if each.part == "httpx"]
+        assert status.on and not failures, (status, failures)
+        for name in names[:2]:
+            sys.modules[name].get("http://127.0.0.1:{server}/")
+        """
+    )
+
+    assert service.wait() == 0, service.output
+    assert "deadlock" not in service.output
+    assert [each.name for each in otlp_receiver.spans] == ["GET", "GET"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import itertools
 import logging
 import os
 import sys
@@ -18,6 +20,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from tldr_observability import ConfigurationError, _record, instruments
+from tldr_observability.catalogue.bounds import REQUEST_SECONDS
 from tldr_observability.catalogue.spec import Attribute, CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
 from tldr_observability.export.otel import RoomMetricReader
 from tldr_observability.instruments import MetricGroup, Metrics
@@ -32,8 +35,10 @@ if TYPE_CHECKING:
 
     from tldr_observability.testing import Telemetry
 
-PLATFORM = Attribute("tldr.platform", "platform", "Where the stream comes from")
-OUTCOME = Attribute("tldr.outcome", "outcome", "How it went", values=("success", "failed"))
+PLATFORM = Attribute("tldr.platform", "platform", "Where the stream comes from", optional=True)
+OUTCOME = Attribute("tldr.outcome", "outcome", "How it went", values=("success", "failed"), optional=True)
+SHOP = Attribute("shop", "shop", "Which one")
+KIND = Attribute("kind", "kind", "Of thing", default="live")
 MADE = CounterSpec("t.made", unit="{thing}", description="Things", attributes=(PLATFORM, OUTCOME), owner="celery")
 OPEN = UpDownCounterSpec("t.open", unit="{thing}", description="Things", attributes=(PLATFORM,))
 TOOK = HistogramSpec("t.took", unit="s", description="Time", attributes=(PLATFORM,), bounds=(0.1, 1.0, 10.0))
@@ -281,6 +286,8 @@ def test_other_kinds_of_numbers_count(bench: Bench) -> None:
         {5: "x"},
         {("a",): "x"},
         {Ellipsis: Hostile()},
+        {"": "x"},
+        {"a": float("nan")},
     ],
 )
 def test_attributes_that_can_not_be_exported_are_dropped_and_said_once(
@@ -356,6 +363,73 @@ def test_a_failing_callback_is_said_once_and_the_others_go_on(bench: Bench, said
     ]
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, GeneratorExit])
+def test_a_callback_can_not_end_the_reader(
+    bench: Bench, said: Callable[[], list[str]], error: type[BaseException]
+) -> None:
+    """What isn't an `Exception` goes no further either: all other metrics are exported."""
+
+    def failing(_: object) -> list[Observation]:
+        raise error
+
+    bench.metrics.register_callback("t.failing", failing)
+    bench.metrics.register_callback("t.fine", lambda _: [Observation(2)])
+    bench.metrics.counter("t.own").add(1)
+    assert (bench.values("t.fine"), bench.values("t.own")) == ({(): 2}, {(): 1})
+    assert said() == ["Metric 't.failing': its callback failed."]
+
+
+def test_an_interrupt_in_a_callback_is_the_user_s(bench: Bench) -> None:
+    """Control-C ends the program wherever it is."""
+
+    def interrupted(_: object) -> list[Observation]:
+        raise KeyboardInterrupt
+
+    bench.metrics.register_callback("t.failing", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.points("t.failing")
+
+
+def test_what_a_callback_tells_is_capped_for_each_collection(bench: Bench, said: Callable[[], list[str]]) -> None:
+    """Sets of attributes that come and go don't use the room up."""
+    numbers = itertools.count()
+    bench.metrics.register_callback(
+        "t.asked", lambda _: (Observation(1, {"id": number}) for number in itertools.islice(numbers, LIMIT))
+    )
+    for _ in range(3):
+        assert {"otel.metric.overflow": True} not in [dict(point.attributes) for point in bench.points("t.asked")]
+    assert said() == []
+    assert not bench.registry.manual(GaugeSpec("t.asked", unit="1", description="")).series.cells()
+
+
+def test_bind_knows_defaults_and_says_what_is_missing(bench: Bench, said: Callable[[], list[str]]) -> None:
+    """A handle and a typed method are the same series; what has neither a default nor may be absent is said once."""
+    spec = CounterSpec("t.bound", unit="1", description="Things", attributes=(SHOP, KIND, PLATFORM))
+    bench.metrics.bind(spec, shop="north").add(1)
+    bench.metrics.bind(spec, shop="north", kind="old").add(2)
+    for _ in range(2):
+        bench.metrics.bind(spec, shop=None).add(4)
+    assert bench.values("t.bound") == {("north", "live"): 1, ("north", "old"): 2, ("live",): 8}
+    assert said() == ["Metric 't.bound': attribute 'shop' is missing; the series goes without it."]
+
+
+def test_an_open_metric_takes_any_argument(bench: Bench, said: Callable[[], list[str]]) -> None:
+    """Its own attributes by their names, all others by theirs."""
+    spec = GaugeSpec("t.open", unit="1", description="Things", attributes=(PLATFORM,), is_open=True)
+    bench.metrics.bind(spec, platform="twitch", disk="sda").set(1)
+    assert [dict(point.attributes) for point in bench.points("t.open")] == [{"tldr.platform": "twitch", "disk": "sda"}]
+    assert said() == []
+
+
+def test_attributes_of_which_something_was_dropped_are_looked_at_each_time(bench: Bench) -> None:
+    """No shortcut leads past the complaint."""
+    counter = bench.metrics.counter("t.own", attributes=("a",))
+    for number in range(100):
+        counter.add(1, {"a": "x", "b": number})
+    assert not counter.series._texts
+    assert not counter.series._shortcuts
+
+
 def test_counting_while_counting_does_not_wait_for_itself(bench: Bench) -> None:
     """A finalizer or signal handler may count in the middle of a count on its own thread."""
     bound = bench.metrics.counter("t.own").bind()
@@ -404,7 +478,25 @@ def test_an_owner_can_give_a_metric_up(bench: Bench) -> None:
     bench.metrics.bind(MADE).add(2)
     bench.registry.release(MADE)
     assert bench.values("t.made.manual") == {}
-    assert sum(point.value for point in bench.points("t.made")) == 3
+    assert [point.value for point in bench.points("t.made")] == [1]
+
+
+def test_what_was_counted_beside_the_owner_is_not_counted_again(bench: Bench) -> None:
+    """It was exported as NAME.manual, and stays there when the owner gives the metric up."""
+    bench.registry.automatic(MADE)
+    bench.metrics.bind(MADE).add(2)
+    assert bench.values("t.made.manual") == {(): 2}
+    bench.registry.release(MADE)
+    bench.metrics.bind(MADE).add(3)
+    assert bench.values("t.made") == {(): 3}
+
+
+def test_a_provider_has_one_registry_whenever_it_becomes_global(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a part of ours records by is the same before and after the provider is OpenTelemetry's global one."""
+    provider = MeterProvider(shutdown_on_exit=False)
+    before = instruments.automatic(MADE, provider)
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: provider)
+    assert instruments.automatic(MADE, provider) is before
 
 
 def test_a_metric_that_is_asked_for_can_be_stopped(telemetry: Telemetry) -> None:
@@ -444,6 +536,18 @@ def test_without_custom_metrics_the_automatic_ones_go_on(bench: Bench) -> None:
     bench.metrics.histogram("t.time").record(1)
     names = ("t.made", "t.took", "t.open", "t.own", "t.time")
     assert [len(bench.points(name)) for name in names] == [1, 1, 0, 0, 0]
+
+
+def test_a_late_owner_takes_over_nothing_that_was_switched_off(bench: Bench, said: Callable[[], list[str]]) -> None:
+    """What LOGFIRE_CUSTOM_METRICS_ENABLED=false silences is neither exported by way of the owner nor said to be."""
+    bench.metrics.bind(MADE).add(5)
+    _record.record.settings = ObservabilitySettings(custom_metrics_enabled=False)
+    bench.registry.automatic(MADE).add(1)
+    bench.metrics.bind(MADE).add(5)
+    bench.registry.automatic(OPEN)
+    bench.metrics.bind(OPEN).add(5)
+    assert bench.values("t.made") == {(): 1}
+    assert said() == []
 
 
 # Forks and set-up
@@ -532,12 +636,52 @@ def test_a_callback_of_a_specification(bench: Bench) -> None:
         (lambda m: m.counter("t.own", attributes="shop"), "attributes: expected several keys, got 'shop'"),
         (lambda m: m.histogram("t.own", bounds=(2, 1)), "bounds: expected growing finite numbers"),
         (lambda m: m.histogram("t.own", bounds=(1, float("inf"))), "bounds: expected growing finite numbers"),
+        (lambda m: m.histogram("t.own", bounds=["a"]), "bounds: expected growing finite numbers"),
+        (lambda m: m.histogram("t.own", bounds=5), "bounds: expected growing finite numbers"),
+        (lambda m: m.counter("t.own", attributes=5), "attributes: expected several keys, got 5"),
+        (lambda m: m.counter("t.own", attributes=("a", 5)), "an attribute's key is a text of up to 256 .*, got 5"),
+        (lambda m: m.counter("t.own", attributes=("",)), "an attribute's key is a text of up to 256"),
+        (lambda m: m.counter("t.own", attributes=("a", "a")), "'a' and 'a' have the same key 'a'"),
+        (lambda m: m.register_callback("t.own", 5), "register_callback: expected a function as callback, got 5"),
+        (lambda m: m.counter("tldr.stream.started.manual"), "is one of this package's own"),
+        (lambda m: m.counter("TLDR.Stream.Started"), "is one of this package's own"),
+        (lambda m: (m.counter("t.own"), m.counter("t.OWN")), "'t.OWN' exists already as 't.own'"),
+        (lambda m: (m.counter("t.own"), m.counter("t.own", attributes=("a",))), r"attributes already \(any\), not a"),
+        (lambda m: (m.counter("t.own", attributes=()), m.counter("t.own")), r"already \(none\), not any"),
+        (lambda m: (m.histogram("t.own"), m.histogram("t.own", bounds=(1,))), "has the bounds None already"),
     ],
 )
 def test_a_wrong_definition_is_refused(bench: Bench, make: Callable[[Metrics], object], problem: str) -> None:
     """The message names the metric, what was expected and what was given."""
     with pytest.raises(ConfigurationError, match=problem):
         make(bench.metrics)
+
+
+def test_durations_have_the_bounds_of_requests(bench: Bench) -> None:
+    """OpenTelemetry's own default is for milliseconds: in seconds all would be in the first bucket."""
+    bench.metrics.histogram("t.own", unit="s").record(0.2)
+    (point,) = bench.points("t.own")
+    assert point.explicit_bounds == REQUEST_SECONDS
+
+
+def test_a_name_is_declared_once_whoever_is_first(bench: Bench) -> None:
+    """Threads that declare one name differently at once get one metric, and all others the error."""
+    made: list[object] = []
+    barrier = threading.Barrier(8)
+
+    def declare(unit: str) -> None:
+        barrier.wait()
+        try:
+            made.append(bench.metrics.counter("t.raced", unit=unit).spec.unit == unit)
+        except ConfigurationError:
+            made.append(None)
+
+    threads = [threading.Thread(target=declare, args=(f"{{{number}}}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, made)) == ["None"] * 7 + ["True"]
 
 
 # Groups
@@ -616,11 +760,72 @@ def test_a_wrong_call_of_a_group_s_metric_is_said_and_raises_nothing(
     assert len(said()) == 2
 
 
+def test_the_amount_is_the_signature_s(telemetry: Telemetry, said: Callable[[], list[str]]) -> None:
+    """By its name, by position or by the default that the signature gives it."""
+
+    class Amounts(MetricGroup, prefix="t.amounts"):
+        @MetricGroup.counter()
+        def pairs(self, number: float = 2, *, shop: str = "north") -> None:
+            """Pairs."""
+
+        @MetricGroup.gauge()
+        def level(self, metres: float) -> None:
+            """Level."""
+
+    amounts: Any = Amounts()
+    amounts.pairs()
+    amounts.pairs(number=5)
+    amounts.pairs(shop="south")
+    amounts.level(metres=7)
+    amounts.level()
+    assert telemetry.total("t.amounts.pairs", {"shop": "north"}) == 7
+    assert telemetry.total("t.amounts.pairs", {"shop": "south"}) == 2
+    assert telemetry.total("t.amounts.level") == 7
+    assert said() == [
+        "Metric 't.amounts.level': expected a finite number, got NoneType; such measurements are dropped."
+    ]
+
+
+def test_a_subclass_has_the_prefix_of_its_base() -> None:
+    """Unless it has one of its own."""
+
+    class Base(MetricGroup, prefix="t.base"): ...
+
+    class Inherits(Base):
+        @MetricGroup.counter()
+        def one(self, amount: float = 1) -> None: ...
+
+    class Own(Base, prefix="t.other"):
+        @MetricGroup.counter()
+        def two(self, amount: float = 1) -> None: ...
+
+    assert (Inherits.one.spec.name, Own.two.spec.name) == ("t.base.one", "t.other.two")
+
+
+def test_metrics_where_a_group_can_not_see_them_are_refused() -> None:
+    """Of a mixin they would have no name, and failed when they are recorded."""
+
+    class Mixin:
+        @MetricGroup.counter()
+        def one(self, amount: float = 1) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"Mixin\.one: metrics are methods of a class that is a MetricGroup"):
+        type("Wrong", (Mixin, MetricGroup), {}, prefix="t.wrong")
+    with pytest.raises(ConfigurationError, match=r"Wrong\.one: metrics are methods .* without staticmethod"):
+        type("Wrong", (MetricGroup,), {"one": staticmethod(vars(Mixin)["one"])}, prefix="t.wrong")
+
+
 def _declare(method: Callable[..., None], **options: Any) -> None:
     type("Wrong", (MetricGroup,), {"wrong": MetricGroup.counter(**options)(method)}, prefix="t.wrong")
 
 
 def no_amount(self: Any) -> None: ...
+def no_self() -> None: ...
+async def awaited(self: Any, amount: float) -> None: ...
+def wrong_default(self: Any, amount: float, *, shop: Literal["north"] = "south") -> None: ...  # type: ignore[assignment]
+def list_default(self: Any, amount: float, *, shop: str = []) -> None: ...  # type: ignore[assignment]
+def same_key(self: Any, amount: float, *, queue: str, queue_name: str) -> None: ...
+def shop_key(self: Any, amount: float, *, shop: str) -> None: ...
 def only_keywords(self: Any, *, amount: float) -> None: ...
 def positional(self: Any, amount: float, shop: str) -> None: ...
 def several(self: Any, amount: float, *shop: str) -> None: ...
@@ -635,6 +840,13 @@ def unknown(self: Any, amount: float, *, shop: Nowhere) -> None: ...  # type: ig
     [
         (no_amount, {}, "needs the amount as its first parameter after self"),
         (only_keywords, {}, "needs the amount as its first parameter after self"),
+        (no_self, {}, "needs the amount as its first parameter after self"),
+        (awaited, {}, "declared by a method .def, not async def"),
+        (staticmethod(no_amount), {}, "declared by a method"),
+        (wrong_default, {}, "the default 'south' is none of its values .north."),
+        (list_default, {}, "the default .. is none of its values"),
+        (same_key, {}, "'queue' and 'queue_name' have the same key 'tldr.queue'"),
+        (shop_key, {"keys": {"shop": 5}}, "an attribute's key is a text of up to 256 characters, got 5"),
         (positional, {}, "'shop' of positional: attributes are keyword-only"),
         (several, {}, "'shop' of several: attributes are keyword-only"),
         (bytes_attribute, {}, "'shop' of bytes_attribute: expected the annotation str"),

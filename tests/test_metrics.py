@@ -49,8 +49,34 @@ def test_a_name_keeps_its_kind_and_unit(metrics):
 def test_a_second_callback_of_a_name_is_refused(metrics):
     """It would never be asked."""
     metrics.register_callback("asked", lambda _: [])
-    with pytest.raises(ValueError, match="'asked' exists already"):
+    with pytest.raises(ValueError, match="'asked' exists already with another callback"):
         metrics.register_callback("asked", lambda _: [])
+
+
+def test_a_gauge_is_set_or_asked_for(metrics):
+    """Both at once would be two values of one series."""
+    metrics.register_callback("asked", lambda _: [])
+    with pytest.raises(ValueError, match="'asked' exists already and has a callback"):
+        metrics.gauge("asked")
+    metrics.gauge("set")
+    with pytest.raises(ValueError, match="'set' exists already and is set"):
+        metrics.register_callback("set", lambda _: [])
+
+
+def test_a_callback_is_asked_once_and_can_be_stopped(telemetry, metrics):
+    """Registering it again changes nothing; what is returned stops it, and makes room for another."""
+
+    def seven(_):
+        return [Observation(7)]
+
+    metrics.register_callback("m.stopped", seven)
+    stop = metrics.register_callback("m.stopped", seven)
+    assert telemetry.total("m.stopped") == 7
+    stop()
+    metrics.register_callback("m.stopped", lambda _: [Observation(8)])
+    telemetry.clear()
+    telemetry.receiver.clear()
+    assert telemetry.total("m.stopped") == 8
 
 
 @pytest.mark.parametrize("name", ["", "1st", "with space", "x" * 256])
@@ -86,8 +112,8 @@ def test_the_calls_of_the_facade_arrive_as_the_catalogue_says(telemetry):
 
 
 def test_a_handle_of_the_facade_and_its_method_are_one_series(telemetry):
-    """`bind` takes the arguments that the method takes."""
-    handle = instruments.metrics.bind(streams.STARTED, platform="twitch", organization_id="1", stream_type="live")
+    """`bind` takes the arguments that the method takes, and has its defaults."""
+    handle = instruments.metrics.bind(streams.STARTED, platform="twitch", organization_id="1")
     handle.add(2)
     instruments.metrics.increment_stream_started("twitch", "1")
     (started,) = [metric for metric in telemetry.metrics if metric.name == "tldr.stream.started"]

@@ -13,6 +13,7 @@ from dataclasses import replace
 import httpx
 import pytest
 from fastapi import FastAPI
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
@@ -209,9 +210,107 @@ def test_names_that_become_one_do_not_mix(service, caplog):
     assert found[("tldr_task_executed_manual_total",)] == 2
     assert {4, 8}.isdisjoint(found.values())
     assert [record.getMessage() for record in caplog.records] == [
-        "Prometheus is not shown the metric tldr_task.executed: tldr.task.executed, a Sum, has the same name there.",
-        "Prometheus is not shown the metric tldr.task.executed: tldr.task.executed, a Sum, has the same name there.",
+        f"Prometheus is not shown the metric {name}: tldr.task.executed, a Sum, has the name tldr_task_executed there."
+        for name in ("tldr_task.executed", "tldr.task.executed")
     ]
+
+
+CLASHES = {
+    "a counter's ending": (("counter", "orders", ""), ("counter", "orders.total", ""), "orders"),
+    "a gauge in a counter's name": (("counter", "orders", ""), ("gauge", "orders.total", ""), "orders_total"),
+    "a unit": (("gauge", "dur", "s"), ("gauge", "dur.seconds", ""), "dur_seconds"),
+    "a unit, of other instruments": (("histogram", "dur", "s"), ("counter", "dur.seconds", "1"), "dur_seconds"),
+    "a ratio of units": (
+        ("gauge", "speed", "m/s"),
+        ("gauge", "speed.meters_per_second", ""),
+        "speed_meters_per_second",
+    ),
+    "a histogram's count": (("histogram", "lat", ""), ("gauge", "lat.count", ""), "lat_count"),
+    "a histogram's buckets": (("gauge", "lat.bucket", ""), ("histogram", "lat", ""), "lat_bucket"),
+    "a histogram's sum": (("histogram", "lat", "s"), ("gauge", "lat.seconds.sum", ""), "lat_seconds_sum"),
+    "when it was made": (("counter", "x", ""), ("gauge", "x.created", ""), "x_created"),
+    "when it was made, first": (("gauge", "x.created", ""), ("histogram", "x", ""), "x_created"),
+    "a unit on each": (("counter", "x", "s"), ("counter", "x", "By"), None),
+    "none at all": (("gauge", "x1", ""), ("gauge", "x.1", ""), None),
+}
+
+
+@pytest.mark.parametrize(("first", "other", "name"), CLASHES.values(), ids=CLASHES)
+def test_what_samples_are_called_in_the_end_does_not_clash(service, caplog, first, other, name):
+    """Units, _total and the endings of histograms are part of the names that no other metric can have."""
+    for kind, metric, unit in (first, other):
+        instrument = getattr(service.meter, f"create_{kind}")(metric, unit=unit)
+        getattr(instrument, {"counter": "add", "gauge": "set", "histogram": "record"}[kind])(1)
+
+    with caplog.at_level(logging.WARNING, "tldr_observability"):
+        strictly = service.scrape(OPENMETRICS)
+        assert service.samples()
+
+    assert len(strictly) == (3 if name is None else 2)
+    kind = {"counter": "Sum", "gauge": "Gauge", "histogram": "Histogram"}[first[0]]
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"Prometheus is not shown the metric {other[1]}: {first[1]}, a {kind}, has the name {name} there."]
+        if name
+        else []
+    )
+
+
+@pytest.mark.parametrize("name", ["target", "target.info"])
+def test_the_resource_keeps_its_name(service, name):
+    """A metric that would be taken for the description of the process is left out."""
+    service.meter.create_gauge(name).set(1)
+
+    assert service.scrape(OPENMETRICS)["target"].type == "info"
+    assert len(service.samples()) == 1
+
+
+def test_series_that_prometheus_can_not_tell_apart_are_one(service):
+    """Attributes that make the same labels make one series: sums are added up, and a gauge is what comes last."""
+    counter, histogram = service.meter.create_counter("orders"), service.meter.create_histogram("took")
+    gauge = service.meter.create_gauge("level")
+    for number, attributes in enumerate(({"a.b": True}, {"a_b": "true"}, {"a-b": "true", "empty": ""}), 1):
+        counter.add(number, attributes)
+        histogram.record(number, attributes)
+        gauge.set(number, attributes)
+
+    assert set(service.scrape(OPENMETRICS)) == {"orders", "took", "level", "target"}
+    found = {name: value for (name, *_), value in service.samples().items()}
+    assert (found["orders_total"], found["took_count"], found["took_sum"], found["level"]) == (6, 3, 6, 3)
+
+
+def test_sums_that_prometheus_can_not_have_cost_that_metric(service, caplog):
+    """A counter that a callback makes negative or no number at all is left out; the rest of the page can be read."""
+    service.meter.create_observable_counter("negative", [lambda _: [Observation(-1)]])
+    service.meter.create_observable_counter("odd", [lambda _: [Observation(float("nan"))]])
+    service.meter.create_histogram("strange").record(float("nan"))
+    service.meter.create_counter("orders").add(1)
+
+    with caplog.at_level(logging.WARNING, "tldr_observability"):
+        assert "orders" in service.scrape(OPENMETRICS)
+    assert {"negative", "odd"}.isdisjoint(service.scrape())
+    assert (
+        "Prometheus is not shown the metric negative: one of its sums is negative or not a number." in caplog.messages
+    )
+
+
+def test_an_attribute_is_not_taken_for_a_bucket(service):
+    """What a program calls `le` is `exported_le` on a histogram, and stays what it is on a counter."""
+    service.meter.create_histogram("took", explicit_bucket_boundaries_advisory=[1, 10]).record(5, {"le": "mine"})
+    service.meter.create_counter("orders").add(1, {"le": "mine"})
+
+    families = service.scrape(OPENMETRICS)
+
+    assert {sample.labels["exported_le"] for sample in families["took"].samples} == {"mine"}
+    assert families["orders"].samples[0].labels == {"le": "mine"}
+
+
+def test_bounds_have_one_form(service):
+    """Bounds that were given as whole numbers look like all others."""
+    service.meter.create_histogram("took", explicit_bucket_boundaries_advisory=[1, 10]).record(5)
+
+    labels = [sample.labels["le"] for sample in service.scrape()["took"].samples if "le" in sample.labels]
+
+    assert labels == ["1.0", "10.0", "+Inf"]
 
 
 def test_no_name_or_value_breaks_the_page(service):
@@ -329,6 +428,24 @@ def test_a_callback_that_hangs_holds_up_scrapes_only_for_a_while(strict, monkeyp
             first.join()
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "15"
+
+
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_a_callback_that_gives_up_ends_no_server(strict, error):
+    """Whatever a callback raises, the scrape is answered with an error, and the next one with the metrics."""
+    raising = [error("from a callback")]
+
+    def callback(_):
+        if raising:
+            raise raising.pop()
+        return [Observation(1)]
+
+    guard.set_strict(False)
+    with Service() as service:
+        service.meter.create_observable_gauge("odd", [callback])
+        answer = httpx.get(service.url)
+        assert (answer.status_code, answer.text) == (500, "the metrics could not be collected; the log says why\n")
+        assert service.samples()[("odd",)] == 1
 
 
 def test_it_can_be_mounted_or_routed(strict):

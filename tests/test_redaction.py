@@ -174,6 +174,22 @@ UNITS = [
         "'loc': ('password') 'input': ",
         '"name": "password", ',
         "api key ",
+        "key=(",
+        "key='",
+        "name=[",
+        "field:",
+        "%name=",
+        "(Background on this error [parameters: ",
+        '{"a": "[SQL: a] [parameters: b]',
+        '["Key (a)=(',
+        '["<password>a',
+        "[4111111111111111,",
+        "args beginning with: '",
+        "Command # 1 (SET ",
+        'value "',
+        "password: str = ",
+        "['mysql', ",
+        "pa\\u0073s=",
     ),
 ]
 WAYS_TO_READ = ["", "db.query.text", "url.full", "url.query", "url.path", "http.request.body.text"]
@@ -268,6 +284,32 @@ def test_values_keep_their_form() -> None:
     }
     assert redactor.attribute("raw", b"password=abc") == b"password=[redacted]"
     assert redactor.attribute("password", None) is None
+
+
+def test_arguments_are_told_by_the_ones_before() -> None:
+    """The parts of a command line are judged like the command line, each in its place."""
+    assert redactor.attribute("args", ["run", "--password", "abc", "-v"]) == ["run", "--password", REDACTED, "-v"]
+    assert redactor.attribute("argv", ("mysql", "-pabc", "-u", "jo")) == ("mysql", "-p[redacted]", "-u", "jo")
+    assert redactor.attribute("argv", ["curl", "-u", "jo:abc"]) == ["curl", "-u", "jo:[redacted]"]
+    assert redactor.attribute("argv", ["cp", "-pr", "--token-type", "a"]) == ["cp", "-pr", "--token-type", "a"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"cards": [4111111111111111], "z": 1}, {"cards": [REDACTED], "z": 1}),
+        (["a", 4111111111111111], ["a", REDACTED]),
+        ({"x": "1,4111111111111111", "z": 1}, {"x": f"1,{REDACTED}", "z": 1}),
+        ({"x": "Key (a)=(b)", "z": 1}, {"x": f"Key (a)=({REDACTED}", "z": 1}),
+        ({"x": "password='a", "z": 1}, {"x": f"password='{REDACTED}", "z": 1}),
+        ({"x": "<password>a", "z": 1}, {"x": f"<password>{REDACTED}", "z": 1}),
+        ({"x": "[SQL: SELECT 'a'", "z": 1}, {"x": "[SQL: SELECT ?", "z": 1}),
+        ({"x": "[parameters: ('a',", "z": 1}, {"x": f"[parameters: {REDACTED}", "z": 1}),
+    ],
+)
+def test_what_is_cut_off_ends_with_its_string(body: Any, expected: Any) -> None:
+    """A string of a JSON body that holds half of an error takes nothing with it, and the body stays JSON."""
+    assert json.loads(redactor.text(json.dumps(body))) == expected
 
 
 def test_headers_and_queries_have_their_own_way() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
 import gc
+import pickle
 import weakref
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 import redis
@@ -320,6 +324,10 @@ def test_a_subclass_stays_what_it_is(seen: Seen) -> None:
     """A client of the service's own class keeps its methods, its type's name and its type."""
 
     class Cache(redis.Redis):
+        @property
+        def client(self) -> str:  # type: ignore[override]
+            return "cache"
+
         def remember(self, key: str) -> Any:
             return self.set(key, 1)
 
@@ -328,10 +336,121 @@ def test_a_subclass_stays_what_it_is(seen: Seen) -> None:
     cache.remember("a")
 
     assert isinstance(cache, Cache)
+    assert cache.client == "cache"
     assert type(cache).__name__ == "Cache"
     assert [each.name for each in seen.spans] == ["SET"]
     integration.uninstrument()
     assert type(cache) is Cache
+
+
+class Portable(redis.Redis):
+    """Travels between processes by what it says of its class."""
+
+    def __reduce__(self) -> Any:
+        return self.__class__, ()
+
+
+class Stateless(redis.Redis):
+    """Leaves its connections behind when it is pickled."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"from": "afar"}
+
+
+@pytest.mark.parametrize("kind", [redis.Redis, redis.asyncio.Redis, Portable, Stateless])
+def test_a_client_says_of_itself_what_it_said_before(seen: Seen, kind: Any) -> None:
+    """Its class, by which the service compares, prints, copies and pickles, is the service's own."""
+    client = kind.from_url(seen.url)
+    told = repr(client)
+    integration.instrument(client)
+
+    assert client.__class__ is kind
+    assert isinstance(client, kind)
+    assert repr(client) == told
+    assert type(copy.copy(client)) is kind
+    assert pickle.loads(pickle.dumps(client.__class__)) is kind
+    if kind in {Portable, Stateless}:
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            assert type(pickle.loads(pickle.dumps(client, protocol))) is kind
+    else:
+        assert client.pipeline().__class__.__module__ == kind.__module__
+
+
+def test_an_async_connection_of_ones_own_is_seen(seen: Seen) -> None:
+    """What `client()` makes of an observed async client is observed."""
+
+    async def work() -> None:
+        async with redis.asyncio.Redis.from_url(seen.url) as client:
+            integration.instrument(client)
+            async with client.client() as own:
+                await own.ping()
+
+    asyncio.run(work())
+    assert [each.name for each in seen.spans] == ["PING"]
+
+
+def test_a_client_that_has_no_hash_is_observed(seen: Seen) -> None:
+    """A class with `__eq__` alone is as good as any."""
+
+    class Comparable(redis.Redis):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Comparable)
+
+    clients: Any = [Comparable.from_url(seen.url), Comparable.from_url(seen.url)]
+    for each in clients:
+        integration.instrument(each)
+        each.ping()
+
+    assert [each.name for each in seen.spans] == ["PING", "PING"]
+
+
+class Lazy:
+    """Stands for a client that is made when it is needed."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = functools.cache(make)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self._make().__class__
+
+
+def test_a_lazy_proxy_stands_for_its_client(seen: Seen) -> None:
+    """The client behind a proxy is observed, once; a proxy that has none yet is refused."""
+    lazy: Any = Lazy(lambda: redis.Redis.from_url(seen.url))
+    integration.instrument(lazy)
+    integration.instrument(lazy)
+    lazy.ping()
+
+    assert [each.name for each in seen.spans] == ["PING"]
+    with pytest.raises(ConfigurationError, match="got Lazy"):
+        integration.instrument(Lazy({}.popitem))
+
+
+def test_a_client_that_cannot_be_observed_is_left_alone(
+    start: Callable[..., Any], otlp_receiver: OTLPReceiver, valkey_url: str
+) -> None:
+    """A class that refuses to be derived from and a mock work on, those after them are observed, the report tells."""
+
+    class Tagged(redis.Redis):
+        def __init_subclass__(cls, *, tag: str) -> None:
+            """Insist on a tag."""
+
+    tagged, plain = Tagged.from_url(valkey_url), redis.Redis.from_url(valkey_url)
+    observability = start(redis=[tagged, mock.MagicMock(spec=redis.Redis), plain])
+    tagged.get("a")
+    plain.ping()
+
+    assert observability.flush(5)
+    assert [each.name for each in otlp_receiver.spans] == ["PING"]
+    (status,) = (each for each in observability.report() if each.part == "redis")
+    assert status.detail.startswith("the commands of 1 client, without their arguments; not those of a MagicMock: ")
+    assert "; not those of a Tagged: " in status.detail
 
 
 def test_observing_twice_counts_once(seen: Seen) -> None:

@@ -286,10 +286,31 @@ def test_a_service_that_instruments_botocore_itself_keeps_its_spans(seen):
         BotocoreInstrumentor().uninstrument()
 
 
-@pytest.mark.parametrize("module", ["botocore.client", "opentelemetry.instrumentation.botocore"])
+@pytest.mark.parametrize("module", ["botocore", "opentelemetry.instrumentation.botocore"])
 def test_a_missing_library_is_named(monkeypatch, module):
     """Who asks for S3 without its packages reads which extra to install."""
     monkeypatch.setitem(sys.modules, module, None)
 
     with pytest.raises(MissingExtraError, match=r"tldr-observability\[s3\]"):
         botocore.instrument()
+
+
+@pytest.mark.parametrize("imports", ["opentelemetry.instrumentation.botocore", "botocore.client", "boto3"])
+def test_whichever_import_comes_first_after_the_set_up(program, otlp_receiver, s3_url, imports):
+    """S3 is observed whichever library a service imports first, OpenTelemetry's own instrumentation of it too."""
+    service = program(
+        f"""
+        from tldr_observability import setup
+        observability = setup()
+        import {imports}
+        import boto3
+        (status,) = [each for each in observability.report() if each.part == "s3"]
+        assert status.on, status
+        boto3.client("s3", endpoint_url={s3_url!r}, region_name="us-east-1", aws_access_key_id="a",
+                     aws_secret_access_key="b").list_buckets()
+        """
+    )
+
+    assert service.wait() == 0, service.output
+    assert [each.name for each in otlp_receiver.spans] == ["S3.ListBuckets"]
+    assert otlp_receiver.total(DURATION, {"tldr.storage.operation": "ListBuckets"}) == 1

@@ -380,6 +380,38 @@ def test_uninstrument_leaves_nothing_behind(seen: Seen, engine: Engine) -> None:
     assert vars(engine).keys() == before.keys() | {"_has_events"}
 
 
+def test_uninstrument_reaches_derived_engines(seen: Seen, engine: Engine) -> None:
+    """One that the service derived while it was observed is as if it had never been, too."""
+    observed.instrument(engine)
+    tenant = engine.execution_options(isolation_level="SERIALIZABLE")
+    observed.uninstrument()
+    with tenant.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+    assert seen.everything == []
+
+
+def test_uninstrument_leaves_the_instrumentation_of_others(seen: Seen, engine: Engine) -> None:
+    """The spans of an engine that the service has given to OpenTelemetry's instrumentor go on."""
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+    from opentelemetry.metrics import NoOpMeterProvider
+
+    other = create_engine("sqlite://")
+    SQLAlchemyInstrumentor().instrument(engine=other, skip_dep_check=True, meter_provider=NoOpMeterProvider())
+    try:
+        observed.instrument(engine)
+        observed.uninstrument()
+        for each in (other, engine):
+            with each.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        assert [each.name.split()[0] for each in seen.everything].count("SELECT") == 1
+
+        observed.instrument(engine)
+    finally:
+        SQLAlchemyInstrumentor().uninstrument()
+    observed.uninstrument()  # after the instrumentor has removed everything of its kind
+
+
 def test_the_pool_shows_what_is_used_idle_and_possible(seen: Seen, tmp_path: Path) -> None:
     """Who looks for leaked or missing connections sees how many there are and how many there may be."""
     engine = create_engine(f"sqlite:///{tmp_path}/shop.db", pool_size=3, max_overflow=4, pool_logging_name="shop")

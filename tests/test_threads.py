@@ -6,6 +6,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -246,3 +247,57 @@ def test_instrumenting_twice_and_undoing() -> None:
     integration.uninstrument()
     integration.uninstrument()
     assert patched() == before
+
+
+def test_a_librarys_thread_is_nobodys(carried: None) -> None:
+    """A thread that a library keeps for everybody doesn't know the request that happened to start it."""
+    import aiosqlite
+
+    seen: list[Any] = []
+
+    def read(_: Any) -> None:
+        look(seen)
+
+    async def ask() -> None:
+        connection = aiosqlite.connect(":memory:")
+        with request("acme"):
+            await connection
+        with request("beta"):
+            await connection.create_function("look", 1, read)
+            await connection.execute("select look(1)")
+        await connection.close()
+
+    with ThreadPool(1) as pool, request("acme"):
+        pool.apply(look, (seen,))
+    with request("acme"):
+        late = ThreadPool(1)
+    late.apply(look, (seen,))
+    late.close()
+    late.join()
+    asyncio.run(ask())
+
+    assert seen == [(None, None)] * 3
+
+
+def test_a_later_patch_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undoing leaves alone what somebody else has put around `submit` since, and carries nothing any more."""
+    seen: list[Any] = []
+    original = ThreadPoolExecutor.submit
+    integration.instrument()
+    ours = vars(ThreadPoolExecutor)["submit"]
+
+    def submit(pool: Any, *args: Any) -> Any:
+        return ours.__get__(pool, type(pool))(*args)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    integration.uninstrument()
+    assert vars(ThreadPoolExecutor)["submit"] is submit
+    with request("acme"):
+        by_submit(lambda: look(seen))
+        integration.instrument()
+        by_submit(lambda: look(seen))
+    monkeypatch.undo()
+    integration.uninstrument()
+
+    assert seen == [(None, None), ("acme", None)]
+    assert ThreadPoolExecutor.submit is original

@@ -38,6 +38,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What a deployment environment changes. Every other environment name takes production's values."""
 
+_HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+)*|\[?[0-9A-Fa-f:]+\]?")
 _ENVIRONMENT_NAMES = {"dev": "development", "local": "development", "stage": "staging", "prod": "production"}
 
 LevelName = Literal["trace", "debug", "info", "notice", "warn", "warning", "error", "fatal"]
@@ -266,6 +267,13 @@ class ObservabilitySettings(BaseSettings):
     def _start_with_a_slash(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any(not path.startswith("/") for path in value):
             raise ValueError("paths that start with '/', separated by commas")
+        return value
+
+    @field_validator("propagate_context_to")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_HOST.fullmatch, value)):
+            raise ValueError("host names without scheme and port, separated by commas; *.example.com for all below")
         return value
 
     @property

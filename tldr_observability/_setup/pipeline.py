@@ -8,6 +8,8 @@ import os
 import threading
 import time
 import weakref
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tldr_observability._setup import providers
@@ -90,7 +92,8 @@ class Pipeline:
         spans: list[SpanProcessor] = [ContextSpanProcessor()]
         logs: list[LogRecordProcessor] = [ContextLogProcessor()]
         if self._redaction:
-            prints = self._host is Host.NOBODY and self._settings.console_enabled
+            # A program that has set up Logfire itself may print what begins.
+            prints = self._host is not Host.NOBODY or self._settings.console_enabled
             spans.append(RedactingSpanProcessor(self._redaction, at_start=prints))
             logs.append(RedactingLogProcessor(self._redaction))
         spans += [RoomSpanProcessor(room, self._sdk_flush, self._sdk_shutdown) for room in self.rooms]
@@ -234,7 +237,18 @@ def destinations(settings: ObservabilitySettings, host: Host) -> list[Destinatio
     tokens = settings.write_tokens if settings.send_to_logfire else ()
     found = [Destination.logfire(settings.base_url or providers.logfire_url(token), token) for token in tokens]
     own = Destination.from_environment() if host is Host.NOBODY else None
-    return [*found, own] if own else found
+    return _told_apart([*found, own] if own else found)
+
+
+def _told_apart(found: list[Destination]) -> list[Destination]:
+    """Give projects at one host names of their own, for messages and for the metrics of their queues."""
+    seen: Counter[str] = Counter()
+    named = []
+    for each in found:
+        seen[each.name] += 1
+        number = seen[each.name]
+        named.append(each if number == 1 else replace(each, name=f"{each.name} ({number})"))
+    return named
 
 
 def _within(work: Callable[[float], bool], timeout: float) -> bool:

@@ -113,13 +113,14 @@ def join(
     """Add processors and readers to the providers that the program has set up; returns what it has no provider for."""
     missing = []
     traces: Any = trace.get_tracer_provider()
-    for processor in span_processors:
+    for processor in reversed(span_processors):
         traces.add_span_processor(processor)
+        _move_to_front(getattr(traces, "provider", traces), processor)
     logs: Any = _logs.get_logger_provider()
     if hasattr(logs, "add_log_record_processor"):
         for log_processor in reversed(log_processors):
             logs.add_log_record_processor(log_processor)
-            _move_to_front(logs, log_processor)
+            _move_to_front(getattr(logs, "provider", logs), log_processor)
     else:
         missing.append("log records")
     meters = _meter_provider()
@@ -131,16 +132,20 @@ def join(
     return missing
 
 
-def _move_to_front(provider: Any, processor: LogRecordProcessor) -> None:
-    """Have `processor` see records before the program's own exporters do, which copy them as they stand.
+def _move_to_front(provider: Any, processor: SpanProcessor | LogRecordProcessor) -> None:
+    """Have `processor` see spans or records before the program's own exporters do, which take them as they stand.
 
-    The SDK can only append. Should its private list be kept otherwise one day, the context is missing from the log
-    records of a joined program, and nothing else.
+    The SDK can only append. Should its private list be kept otherwise one day, what the program exports itself lacks
+    the context and keeps its secrets, and nothing else.
     """
-    chain: Any = getattr(provider, "_multi_log_record_processor", None)
-    known = getattr(chain, "_log_record_processors", ())
-    if isinstance(known, tuple) and known and known[-1] is processor:
-        chain._log_record_processors = (processor, *known[:-1])  # noqa: SLF001 - see above
+    for chain_name, list_name in (
+        ("_active_span_processor", "_span_processors"),
+        ("_multi_log_record_processor", "_log_record_processors"),
+    ):
+        chain: Any = getattr(provider, chain_name, None)
+        known = getattr(chain, list_name, ())
+        if isinstance(known, tuple) and known and known[-1] is processor:
+            setattr(chain, list_name, (processor, *known[:-1]))
 
 
 def renew_reader(old: MetricReader, new: MetricReader) -> None:

@@ -118,6 +118,7 @@ class Wiring:
     def _observe_app(self, app: Any) -> None:
         settings = self._settings
         if not settings.fastapi_enabled:
+            fastapi.silence_native_telemetry(app)
             self._observability.note(Status("fastapi", on=False, detail="LOGFIRE_FASTAPI_ENABLED is false"))
             return
         contrib = settings.fastapi_instrumentation == "contrib"
@@ -134,10 +135,10 @@ class Wiring:
         try:
             detail = _BY_THEMSELVES[each.part](self._settings)
         except Exception as error:
+            self._note(each, on=False, detail=str(error))
             if each.is_asked_for(self._settings) and isinstance(error, (ConfigurationError, MissingExtraError)):
                 raise
             _logger.warning("%s is not observed: %s", each.part, error)
-            self._note(each, on=False, detail=str(error))
         else:
             self._note(each, on=True, detail=detail)
 

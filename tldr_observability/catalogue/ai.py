@@ -14,7 +14,7 @@ _ANSWERED_BY: Final = Attribute("gen_ai.response.model", "response_model", "The 
 _SYSTEM: Final = Attribute("gen_ai.system", "system", "The provider, by the attribute's older name", optional=True)
 _OPERATION: Final = Attribute("gen_ai.operation.name", "operation", "chat, embeddings, ...", optional=True)
 _TOKEN_TYPE: Final = Attribute(
-    "gen_ai.token.type", "token_type", "input or output; total where they are not told apart"
+    "gen_ai.token.type", "token_type", "input or output; total where they are not told apart", default="total"
 )
 
 _OF_A_CALL: Final = (_PROVIDER, _SYSTEM, _MODEL, _ANSWERED_BY, _OPERATION)

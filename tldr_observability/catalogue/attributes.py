@@ -28,13 +28,13 @@ ORGANIZATION: Final = Attribute(
 OUTCOME: Final = Attribute(
     semconv.TLDR_OUTCOME, "outcome", "How it ended", values=("success", "failed", "cancelled"), optional=True
 )
-PLATFORM: Final = Attribute(
-    semconv.TLDR_PLATFORM, "platform", "Where the stream comes from: twitch, youtube, ...", optional=True
-)
+PLATFORM: Final = Attribute(semconv.TLDR_PLATFORM, "platform", "Where the stream comes from: twitch, youtube, ...")
 QUEUE: Final = Attribute(semconv.TLDR_QUEUE, "queue_name", "The queue's name", optional=True)
 QUOTA: Final = Attribute(semconv.TLDR_QUOTA, "quota", "Which limit of the customer's plan")
 SERVER_ADDRESS: Final = Attribute("server.address", "server_address", "The other end's host name", optional=True)
 SERVER_PORT: Final = Attribute("server.port", "server_port", "The other end's port", optional=True)
 STAGE: Final = Attribute(semconv.TLDR_STAGE, "stage", "The step of the processing")
-STREAM_TYPE: Final = Attribute(semconv.TLDR_STREAM_TYPE, "stream_type", "live, or another kind of source")
+STREAM_TYPE: Final = Attribute(
+    semconv.TLDR_STREAM_TYPE, "stream_type", "live, or another kind of source", default="live"
+)
 TASK_NAME: Final = Attribute(semconv.TLDR_TASK_NAME, "task_name", "The task's registered name")

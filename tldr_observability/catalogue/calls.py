@@ -26,6 +26,7 @@ FUNCTION_DURATION: Final = HistogramSpec(
     attributes=(_FUNCTION, OUTCOME),
     owner="tracing",
     bounds=REQUEST_SECONDS,
+    is_open=True,
 )
 CLIENT_REQUEST_DURATION: Final = HistogramSpec(
     "http.client.request.duration",

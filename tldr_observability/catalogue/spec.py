@@ -27,6 +27,8 @@ class Attribute(NamedTuple):
     """The values that it can take; empty where the code base bounds them and not the specification."""
     optional: bool = False
     """Whether a series may go without it."""
+    default: str | bool | float | None = None
+    """What it is where `bind` isn't told."""
 
 
 class MetricSpec:
@@ -42,11 +44,12 @@ class MetricSpec:
         facade: the methods of `metrics` that record it by hand.
         across: how replicas add up.
         bounds: explicit upper bounds of the buckets, for readers without exponential histograms (Prometheus).
+        is_open: it may have any attributes beside its own.
     """
 
     kind: str = ""
 
-    __slots__ = ("across", "attributes", "bounds", "description", "facade", "name", "owner", "unit")
+    __slots__ = ("across", "attributes", "bounds", "description", "facade", "is_open", "name", "owner", "unit")
 
     name: str
     unit: str
@@ -56,6 +59,7 @@ class MetricSpec:
     facade: tuple[str, ...]
     across: Across
     bounds: tuple[float, ...] | None
+    is_open: bool
 
     def __init__(  # noqa: PLR0913 - a specification's fields, each for itself
         self,
@@ -68,6 +72,7 @@ class MetricSpec:
         facade: tuple[str, ...] = (),
         across: Across = "sum",
         bounds: tuple[float, ...] | None = None,
+        is_open: bool = False,
     ) -> None:
         for field, value in (
             ("name", name),
@@ -78,6 +83,7 @@ class MetricSpec:
             ("facade", facade),
             ("across", across),
             ("bounds", bounds),
+            ("is_open", is_open),
         ):
             object.__setattr__(self, field, value)
 
@@ -87,8 +93,16 @@ class MetricSpec:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} {self.name!r} can't be changed")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be copied, and sent to another process."""
+        return _made, (type(self), {field: getattr(self, field) for field in MetricSpec.__slots__})
+
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} in {self.unit}>"
+
+
+def _made(kind: type[MetricSpec], fields: dict[str, Any]) -> MetricSpec:
+    return kind(**fields)
 
 
 class CounterSpec(MetricSpec):

@@ -34,7 +34,7 @@ ACTIVE: Final = GaugeSpec(
     "tldr.stream.active",
     unit="{stream}",
     description="Streams being processed now, by all of the service",
-    attributes=(PLATFORM,),
+    attributes=(PLATFORM._replace(optional=True),),
     facade=("set_active_streams",),
     across="last",
 )

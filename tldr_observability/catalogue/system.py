@@ -111,4 +111,5 @@ VALUE: Final = GaugeSpec(
     attributes=(_METRIC,),
     facade=("set_system_metric",),
     across="last",
+    is_open=True,
 )

@@ -3,11 +3,15 @@
 A finished span is redacted when somebody first reads it, which is the exporter's thread and not the host's. A log
 record is redacted where it is emitted. A metric's attributes are redacted in each reading, and series that differ in
 nothing but a secret stay apart by `tldr.redacted`, a number that means nothing outside of this process.
+
+What an attribute was withheld for is taken out of the item's other texts as well: Logfire writes the values of
+`logfire.info("hello {password}", password=...)` into the message, where no name tells of them.
 """
 
 from __future__ import annotations
 
-import secrets
+import operator
+import secrets as random
 from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +26,7 @@ from opentelemetry.trace import Link, Status
 from tldr_observability import guard, semconv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk._logs import ReadWriteLogRecord
@@ -39,8 +43,10 @@ if TYPE_CHECKING:
 __all__ = ["RedactedSpan", "RedactingLogProcessor", "RedactingSpanProcessor", "Redaction"]
 
 _WITHHELD = "[redacted]"
-_SALT = secrets.token_bytes(16)
+_SALT = random.token_bytes(16)
 _MOST_RESOURCES = 16
+_MOST_REMEMBERED = 10_000
+_SHORTEST_SECRET = 4
 
 
 class Redaction:
@@ -63,8 +69,10 @@ class Redaction:
                 changed[key] = clean
         return {**attributes, **changed} if changed else None
 
-    def text(self, text: str) -> str:
-        """A name, message or description without secrets."""
+    def text(self, text: str, secrets: Iterable[str] = ()) -> str:
+        """A name, message or description without secrets, and without these either."""
+        for secret in secrets:
+            text = text.replace(secret, _WITHHELD)
         return self._rules.text(text)
 
     def resource(self, resource: Resource) -> Resource:
@@ -78,23 +86,32 @@ class Redaction:
             self._resources[id(resource)] = known
         return known[1]
 
-    def span(self, span: ReadableSpan) -> ReadableSpan:
-        """The same finished span, redacted when it is first read."""
+    def span(self, span: ReadableSpan, secrets: Collection[str] = ()) -> ReadableSpan:
+        """The same finished span, redacted when it is first read.
+
+        Args:
+            span: is changed.
+            secrets: texts that were withheld when it began.
+        """
         if type(span) is ReadableSpan:
             span.__class__ = RedactedSpan
             span._redaction = self  # type: ignore[attr-defined]  # noqa: SLF001 - its class is ours by now
+            span._secrets = secrets  # type: ignore[attr-defined]  # noqa: SLF001
         elif not isinstance(span, RedactedSpan):
-            _redact(span, self)
+            _redact(span, self, secrets)
         return span
 
     def log(self, log: ReadWriteLogRecord) -> None:
         """Redact a log record in place."""
         record = log.log_record
         log.resource = self.resource(log.resource) if log.resource else log.resource
-        record.body = self._rules.attribute("", record.body) if record.body is not None else None
-        record.event_name = self.text(record.event_name) if record.event_name else record.event_name
+        secrets: Collection[str] = ()
         if record.attributes and (clean := self.attributes(record.attributes)) is not None:
-            record.attributes = _bounded(clean, record.attributes)
+            secrets = _withheld(record.attributes, clean)
+            record.attributes = _bounded(_without(clean, secrets), record.attributes)
+        body: Any = record.body
+        record.body = self.text(body, secrets) if isinstance(body, str) else self._rules.attribute("", body)
+        record.event_name = self.text(record.event_name) if record.event_name else record.event_name
 
     def metrics(self, data: MetricsData) -> MetricsData:
         """A reading of metrics without secrets in its attributes."""
@@ -113,9 +130,10 @@ class Redaction:
     def _metric(self, metric: Metric) -> Metric:
         data: Any = metric.data
         points = [self._point(point) for point in data.data_points]
-        if all(new is old for new, old in zip(points, data.data_points, strict=True)):
+        said = self.text(metric.description or "")
+        if said == (metric.description or "") and all(map(operator.is_, points, data.data_points)):
             return metric
-        changed: Metric = replace(metric, data=replace(data, data_points=points))
+        changed: Metric = replace(metric, description=said, data=replace(data, data_points=points))
         return changed
 
     def _point(self, point: Any) -> Any:
@@ -136,11 +154,12 @@ class RedactedSpan(ReadableSpan):
     """A finished span that takes its secrets out when it is first read, on the reader's thread."""
 
     _redaction: Redaction | None
+    _secrets: Collection[str]
 
     def _clean(self) -> None:
         redaction = self._redaction
         if redaction is not None:  # two threads may do it at once: both come to the same
-            _redact(self, redaction)
+            _redact(self, redaction, self._secrets)
             self._redaction = None
 
     @property
@@ -197,22 +216,28 @@ class RedactingSpanProcessor(SpanProcessor):
     def __init__(self, redaction: Redaction, *, at_start: bool) -> None:
         self._redaction = redaction
         self._at_start = at_start
+        self._secrets: dict[int, Collection[str]] = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Redact what the span begins with, where somebody shows it."""
         if not self._at_start:
             return
         with guard.guarded("redacting a span's start"):
-            name = self._redaction.text(span.name)
+            secrets: Collection[str] = ()
+            if span.attributes and (clean := self._redaction.attributes(span.attributes)) is not None:
+                secrets = _withheld(span.attributes, clean)
+                span.set_attributes(_without(clean, secrets))
+                if secrets and len(self._secrets) < _MOST_REMEMBERED:
+                    self._secrets[span.context.span_id] = secrets
+            name = self._redaction.text(span.name, secrets)
             if name != span.name:
                 span.update_name(name)
-            if span.attributes and (clean := self._redaction.attributes(span.attributes)) is not None:
-                span.set_attributes(clean)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Have the span redacted when it is read."""
         with guard.guarded("redacting a span"):
-            self._redaction.span(span)
+            secrets = self._secrets.pop(span.context.span_id, ()) if self._secrets else ()
+            self._redaction.span(span, secrets)
 
 
 class RedactingLogProcessor(LogRecordProcessor):
@@ -242,14 +267,18 @@ class RedactingLogProcessor(LogRecordProcessor):
         return True
 
 
-def _redact(span: Any, redaction: Redaction) -> None:
+def _redact(span: Any, redaction: Redaction, known: Collection[str]) -> None:
     """Redact a finished span in place; its counts of dropped attributes, events and links stay."""
     try:
-        name = redaction.text(span._name)  # noqa: SLF001 - the fields of OpenTelemetry's ReadableSpan, here and below
-        attributes = redaction.attributes(span._attributes or {})  # noqa: SLF001
-        events = [_event(event, redaction) for event in span._events]  # noqa: SLF001
+        before = span._attributes or {}  # noqa: SLF001 - the fields of OpenTelemetry's ReadableSpan, here and below
+        attributes = redaction.attributes(before)
+        secrets = {*known, *(_withheld(before, attributes) if attributes is not None else ())}
+        if secrets:
+            attributes = _without(attributes if attributes is not None else before, secrets)
+        name = redaction.text(span._name, secrets)  # noqa: SLF001
+        events = [_event(event, redaction, secrets) for event in span._events]  # noqa: SLF001
         links = [_link(link, redaction) for link in span._links]  # noqa: SLF001
-        status = _status(span._status, redaction)  # noqa: SLF001
+        status = _status(span._status, redaction, secrets)  # noqa: SLF001
         resource = redaction.resource(span._resource)  # noqa: SLF001
     except Exception as error:  # noqa: BLE001 - closed: what can't be looked through doesn't leave
         name, attributes, events, links = _WITHHELD, {}, [], []
@@ -262,9 +291,11 @@ def _redact(span: Any, redaction: Redaction) -> None:
     span._links = _like(links, span._links)  # noqa: SLF001
 
 
-def _event(event: Event, redaction: Redaction) -> Event:
-    name = redaction.text(event.name)
+def _event(event: Event, redaction: Redaction, secrets: Collection[str]) -> Event:
+    name = redaction.text(event.name, secrets)
     clean = redaction.attributes(event.attributes or {})
+    if secrets:
+        clean = _without(clean or event.attributes or {}, secrets)
     if clean is None and name == event.name:
         return event
     attributes = event.attributes if clean is None else _bounded(clean, event.attributes)
@@ -276,9 +307,9 @@ def _link(link: Link, redaction: Redaction) -> Link:
     return link if clean is None else Link(link.context, _bounded(clean, link.attributes))
 
 
-def _status(status: Status, redaction: Redaction) -> Status:
+def _status(status: Status, redaction: Redaction, secrets: Collection[str]) -> Status:
     said = status.description
-    clean = redaction.text(said) if said else said
+    clean = redaction.text(said, secrets) if said else said
     return status if clean == said else Status(status.status_code, clean)
 
 
@@ -287,6 +318,26 @@ def _bounded(attributes: Mapping[str, Any], before: Any) -> BoundedAttributes:
     after = BoundedAttributes(attributes=dict(attributes), immutable=False, extended_attributes=True)
     after.dropped = getattr(before, "dropped", 0)
     return after
+
+
+def _withheld(before: Mapping[str, Any], after: Mapping[str, Any]) -> Collection[str]:
+    """The texts that were withheld whole, and are long enough to be told from any other word."""
+    return {
+        value
+        for key, value in before.items()
+        if after[key] == _WITHHELD and isinstance(value, str) and len(value) >= _SHORTEST_SECRET and value != _WITHHELD
+    }
+
+
+def _without(attributes: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any]:
+    """The attributes with these texts taken out of every other text."""
+    clean = dict(attributes)
+    for key, value in attributes.items():
+        if isinstance(value, str):
+            for secret in secrets:
+                if secret in value:
+                    clean[key] = value = value.replace(secret, _WITHHELD)  # noqa: PLW2901 - one after the other
+    return clean
 
 
 def _like(items: list[Any], before: Any) -> Any:

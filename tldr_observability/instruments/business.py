@@ -29,7 +29,7 @@ class BusinessMetrics:
         def _add(self, spec: CounterSpec, amount: float, values: tuple[object, ...]) -> None: ...
         def _record(self, spec: HistogramSpec, value: float, values: tuple[object, ...]) -> None: ...
         def _set(self, spec: GaugeSpec, value: float, values: tuple[object, ...]) -> None: ...
-        def declare(self, spec: MetricSpec, is_open: bool = False) -> Any: ...  # noqa: D102 - on `Metrics`
+        def _recorder(self, spec: MetricSpec) -> Any: ...
 
     # Streams
 
@@ -205,7 +205,7 @@ class BusinessMetrics:
     def set_system_metric(self, metric_name: str, value: float, **tags: str | bool | float) -> None:
         """Say what a figure of the service's own system is; tags tell its series apart."""
         with guard.guarded("setting a system metric"):
-            gauge = self.declare(system.VALUE, is_open=True)
+            gauge = self._recorder(system.VALUE)
             gauge.set(value, {**tags, system.VALUE.attributes[0].key: metric_name})
 
 

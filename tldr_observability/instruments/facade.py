@@ -53,18 +53,16 @@ class Metrics(BusinessMetrics):
 
         Raises:
             ConfigurationError: the name is not one of OpenTelemetry's, belongs to this package, or was asked for
-                before with another kind or unit.
+                before with another kind or unit, or with other attributes or bounds.
         """
-        made: Counter = self.declare(_own(CounterSpec, name, unit, description, attributes), attributes is None)
+        made: Counter = self.declare(_own(CounterSpec, name, unit, description, attributes))
         return made
 
     def up_down_counter(
         self, name: str, *, unit: str = "1", description: str = "", attributes: Sequence[str] | None = None
     ) -> UpDownCounter:
         """A sum that grows and shrinks, such as the number of open connections; arguments as for `counter`."""
-        made: UpDownCounter = self.declare(
-            _own(UpDownCounterSpec, name, unit, description, attributes), attributes is None
-        )
+        made: UpDownCounter = self.declare(_own(UpDownCounterSpec, name, unit, description, attributes))
         return made
 
     def histogram(
@@ -78,18 +76,17 @@ class Metrics(BusinessMetrics):
     ) -> Histogram:
         """A distribution of values, such as durations in seconds; arguments as for `counter`.
 
-        `bounds` are the upper bounds of the buckets, for readers without exponential histograms (Prometheus).
+        `bounds` are the upper bounds of the buckets, for readers without exponential histograms (Prometheus); those of
+        a request's duration where the unit is `s` and none are given.
         """
-        made: Histogram = self.declare(
-            _own(HistogramSpec, name, unit, description, attributes, bounds), attributes is None
-        )
+        made: Histogram = self.declare(_own(HistogramSpec, name, unit, description, attributes, bounds))
         return made
 
     def gauge(
         self, name: str, *, unit: str = "1", description: str = "", attributes: Sequence[str] | None = None
     ) -> Gauge:
         """A value that is what it was last set to, such as a temperature; arguments as for `counter`."""
-        made: Gauge = self.declare(_own(GaugeSpec, name, unit, description, attributes), attributes is None)
+        made: Gauge = self.declare(_own(GaugeSpec, name, unit, description, attributes))
         return made
 
     def register_callback(
@@ -99,7 +96,7 @@ class Metrics(BusinessMetrics):
         *,
         unit: str = "1",
         description: str = "",
-    ) -> None:
+    ) -> Callable[[], None]:
         """Have a value asked for at each collection instead of set: `callback` returns its observations.
 
         Args:
@@ -107,16 +104,24 @@ class Metrics(BusinessMetrics):
             callback: what fails in it is logged once.
             unit: UCUM; of the catalogue's metrics it is known.
             description: one sentence; of the catalogue's metrics it is known.
+
+        Returns:
+            What stops asking. The same callback again is asked once.
+
+        Raises:
+            ConfigurationError: the name is wrong, or taken by a gauge that is set or has another callback.
         """
+        if not callable(callback):
+            raise ConfigurationError(f"register_callback: expected a function as callback, got {callback!r:.100}")
+        instrument: Any
         if isinstance(name_or_spec, str):
-            if self._registry.find(name_or_spec) is not None:
-                raise ConfigurationError(
-                    f"metric {name_or_spec!r} exists already; a callback of its own needs a name of its own"
-                )
-            instrument = self.declare(_own(GaugeSpec, name_or_spec, unit, description), is_open=True)
+            instrument = self._registry.ask(_own(GaugeSpec, name_or_spec, unit, description), callback)
         else:
             instrument = self._registry.manual(_asked_for(name_or_spec))
-        instrument.callbacks[callback] = lambda options: ((each.value, each.attributes) for each in callback(options))
+        stop: Callable[[], None] = instrument.ask(
+            callback, lambda options: ((each.value, each.attributes) for each in callback(options))
+        )
+        return stop
 
     @overload
     def bind(self, spec: CounterSpec, **arguments: Value | None) -> BoundCounter: ...
@@ -141,20 +146,9 @@ class Metrics(BusinessMetrics):
             )
         return self._registry.manual(spec).named(arguments)
 
-    def declare(self, spec: MetricSpec, is_open: bool = False) -> Any:
-        """The instrument of a metric of the service's own, for the other parts of this package.
-
-        Args:
-            spec: what it is, checked.
-            is_open: it may have any attributes.
-        """
-        known = self._registry.find(spec.name)
-        if known is not None and (known.spec.kind, known.spec.unit) != (spec.kind, spec.unit):
-            raise ConfigurationError(
-                f"metric {spec.name!r} is a {known.spec.kind} in {known.spec.unit!r} already, "
-                f"not a {spec.kind} in {spec.unit!r}"
-            )
-        return self._registry.manual(spec, is_open=is_open)
+    def declare(self, spec: MetricSpec) -> Any:
+        """The instrument of a metric of the service's own, for the other parts of this package."""
+        return self._registry.declare(spec)
 
     # What the typed methods are made of. `values` are in the order of the specification's attributes; None is absent.
 

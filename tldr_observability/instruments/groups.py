@@ -32,7 +32,8 @@ from typing import (
 from tldr_observability import semconv
 from tldr_observability.catalogue.spec import Attribute, CounterSpec, GaugeSpec, HistogramSpec, UpDownCounterSpec
 from tldr_observability.errors import ConfigurationError
-from tldr_observability.instruments.own import checked
+from tldr_observability.instruments.own import declared_spec
+from tldr_observability.instruments.values import attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +82,9 @@ class _Declared(Generic[S]):
     spec: S
     """What dashboards and alerts are made of."""
     _instrument: Instrument[Any]
+    _verb = "add"
+    _default: Any = 1
+    """The amount where neither the call nor the signature says it."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - a specification's fields
         self,
@@ -92,22 +96,20 @@ class _Declared(Generic[S]):
         bounds: Sequence[float] | None = None,
     ) -> None:
         self._kind, self._method, self._unit, self._name, self._keys = kind, method, unit, name, keys
-        self._bounds = None if bounds is None else tuple(bounds)
+        self._bounds = bounds
+        if not inspect.isfunction(method) or inspect.iscoroutinefunction(method):
+            raise ConfigurationError(
+                f"a metric of a group is declared by a method (def, not async def, not static), got {method!r:.100}"
+            )
 
     def complete(self, prefix: str) -> None:
         """Read the signature and make the instrument."""
         from tldr_observability.instruments import metrics
 
-        name = self._name or ".".join(filter(None, (prefix, self._method.__name__)))
-        self._defaults: dict[str, object] = {}
-        self.spec = checked(
-            self._kind(
-                name,
-                unit=self._unit,
-                description=(inspect.getdoc(self._method) or "").partition("\n\n")[0].strip().rstrip("."),
-                attributes=tuple(self._attributes(name)),
-                bounds=self._bounds,
-            )
+        name = self._name or (f"{prefix}.{self._method.__name__}" if prefix else self._method.__name__)
+        description = (inspect.getdoc(self._method) or "").partition("\n\n")[0].strip().rstrip(".")
+        self.spec = declared_spec(
+            self._kind, name, self._unit, description, tuple(self._attributes(name)), self._bounds
         )
         self._instrument = metrics.declare(self.spec)
 
@@ -119,12 +121,16 @@ class _Declared(Generic[S]):
                 f"metric {name!r}: the annotations of {self._method.__qualname__} can't be read at run time "
                 f"({error}); import what they name outside of TYPE_CHECKING"
             ) from error
-        own, *parameters = inspect.signature(self._method).parameters.values()
-        if not parameters or parameters[0].kind not in (own.POSITIONAL_ONLY, own.POSITIONAL_OR_KEYWORD):
+        _, *parameters = (*inspect.signature(self._method).parameters.values(),) or (None,)
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if not parameters or parameters[0].kind not in by_position:
             raise ConfigurationError(
                 f"metric {name!r}: {self._method.__qualname__} needs the amount as its first parameter after self: "
                 f"def {self._method.__name__}(self, amount: float, *, ...) -> None"
             )
+        self._amount = parameters[0].name
+        if parameters[0].default is not inspect.Parameter.empty:
+            self._default = parameters[0].default
         for unknown in self._keys.keys() - {each.name for each in parameters[1:]}:
             raise ConfigurationError(f"metric {name!r}: keys: {self._method.__qualname__} has no parameter {unknown!r}")
         for parameter in parameters[1:]:
@@ -133,12 +139,10 @@ class _Declared(Generic[S]):
                     f"metric {name!r}: {parameter.name!r} of {self._method.__qualname__}: attributes are "
                     f"keyword-only; put a * before them"
                 )
-            if parameter.default is not parameter.empty:
-                self._defaults[parameter.name] = parameter.default
-            yield self._attribute(name, parameter.name, hints.get(parameter.name))
+            default = None if parameter.default is parameter.empty else parameter.default
+            yield self._attribute(name, parameter.name, hints.get(parameter.name), default)
 
-    def _attribute(self, metric: str, argument: str, annotation: object) -> Attribute:
-        is_optional = NoneType in get_args(annotation)
+    def _attribute(self, metric: str, argument: str, annotation: object, default: object) -> Attribute:
         kinds = _alternatives(annotation)
         values: list[object] = []
         for kind in kinds:
@@ -153,60 +157,66 @@ class _Declared(Generic[S]):
                 f"metric {metric!r}: {argument!r} of {self._method.__qualname__}: expected the annotation str, int, "
                 f"float, bool, a Literal of texts or an Enum of texts (or one of them | None), got {annotation!r}"
             )
+        plain = attribute(default)
+        if default is not None and (plain is None or (values and plain not in values)):
+            raise ConfigurationError(
+                f"metric {metric!r}: {argument!r} of {self._method.__qualname__}: the default {default!r:.100} is none "
+                f"of its values ({', '.join(map(str, values)) or 'str, int, float or bool'})"
+            )
         return Attribute(
             key=self._keys.get(argument, _KEYS.get(argument, argument)),
             argument=argument,
             description="",
             values=tuple(map(str, values)),
-            optional=is_optional or argument in self._defaults,
+            optional=NoneType in get_args(annotation) or plain is not None,
+            default=plain,
         )
 
-    def _series(self, arguments: Mapping[str, object]) -> Any:
-        return self._instrument.named({**self._defaults, **arguments})
+    def __call__(self, *amount: Any, **attributes: Any) -> None:
+        """Record an amount, which may be left out where the signature has a default, with its attributes."""
+        value = amount[0] if amount else attributes.pop(self._amount, self._default)
+        getattr(self._instrument.named(attributes), self._verb)(value)
+
+    def bind(self, *_: Any, **attributes: Any) -> Any:
+        """The series of these attributes, for hot paths."""
+        return self._instrument.named(attributes)
+
+
+# What type checkers see of the four kinds: the signature that each was declared with.
 
 
 class _Counter(_Declared[CounterSpec], Generic[P]):
-    def __call__(self, amount: float = 1, /, *_: P.args, **attributes: P.kwargs) -> None:
-        """Add to the sum of these attributes."""
-        self._series(attributes).add(amount)
+    if TYPE_CHECKING:
 
-    def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundCounter:
-        """The series of these attributes, for hot paths."""
-        bound: BoundCounter = self._series(attributes)
-        return bound
+        def __call__(self, amount: float = 1, /, *_: P.args, **attributes: P.kwargs) -> None: ...
+        def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundCounter: ...
 
 
 class _UpDownCounter(_Declared[UpDownCounterSpec], Generic[P]):
-    def __call__(self, amount: float = 1, /, *_: P.args, **attributes: P.kwargs) -> None:
-        """Add to the sum of these attributes; a negative amount takes away."""
-        self._series(attributes).add(amount)
+    if TYPE_CHECKING:
 
-    def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundUpDownCounter:
-        """The series of these attributes, for hot paths."""
-        bound: BoundUpDownCounter = self._series(attributes)
-        return bound
+        def __call__(self, amount: float = 1, /, *_: P.args, **attributes: P.kwargs) -> None: ...
+        def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundUpDownCounter: ...
 
 
 class _Gauge(_Declared[GaugeSpec], Generic[P]):
-    def __call__(self, value: float, /, *_: P.args, **attributes: P.kwargs) -> None:
-        """Replace the value of these attributes."""
-        self._series(attributes).set(value)
+    _verb = "set"
+    _default = None
 
-    def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundGauge:
-        """The series of these attributes, for hot paths."""
-        bound: BoundGauge = self._series(attributes)
-        return bound
+    if TYPE_CHECKING:
+
+        def __call__(self, value: float, /, *_: P.args, **attributes: P.kwargs) -> None: ...
+        def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundGauge: ...
 
 
 class _Histogram(_Declared[HistogramSpec], Generic[P]):
-    def __call__(self, value: float, /, *_: P.args, **attributes: P.kwargs) -> None:
-        """Add a value to the distribution of these attributes."""
-        self._series(attributes).record(value)
+    _verb = "record"
+    _default = None
 
-    def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundHistogram:
-        """The series of these attributes, for hot paths."""
-        bound: BoundHistogram = self._series(attributes)
-        return bound
+    if TYPE_CHECKING:
+
+        def __call__(self, value: float, /, *_: P.args, **attributes: P.kwargs) -> None: ...
+        def bind(self, *_: P.args, **attributes: P.kwargs) -> BoundHistogram: ...
 
 
 class MetricGroup:
@@ -217,18 +227,29 @@ class MetricGroup:
     with the group's prefix is the metric's. Type checkers see each call's attributes.
 
     Args:
-        prefix: of the metrics' names: `class ShopMetrics(MetricGroup, prefix="shop")`.
+        prefix: of the metrics' names: `class ShopMetrics(MetricGroup, prefix="shop")`; the base's where not given.
 
     Raises:
         ConfigurationError: a method doesn't say what a metric needs, or its name is taken.
     """
 
-    def __init_subclass__(cls, *, prefix: str = "", **others: Any) -> None:
+    _prefix = ""
+
+    def __init_subclass__(cls, *, prefix: str | None = None, **others: Any) -> None:
         """Make the instruments."""
         super().__init_subclass__(**others)
-        for declared in tuple(vars(cls).values()):
-            if isinstance(declared, _Declared):
-                declared.complete(prefix)
+        if prefix is not None:
+            cls._prefix = prefix
+        for base in cls.__mro__:
+            for name, declared in tuple(vars(base).items()):
+                if isinstance(getattr(declared, "__func__", declared), _Declared):
+                    if not issubclass(base, MetricGroup) or not isinstance(declared, _Declared):
+                        raise ConfigurationError(
+                            f"{base.__qualname__}.{name}: metrics are methods of a class that is a MetricGroup itself, "
+                            "without staticmethod or classmethod"
+                        )
+                    if base is cls:
+                        declared.complete(cls._prefix)
 
     @staticmethod
     def counter(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tldr_observability._record import record
 from tldr_observability.instruments.cells import BoundCounter, BoundGauge, BoundHistogram, BoundUpDownCounter
 from tldr_observability.instruments.complaints import complain
-from tldr_observability.instruments.series import Series
+from tldr_observability.instruments.series import LIMIT, OVERFLOW, Series
 from tldr_observability.instruments.values import number
 
 if TYPE_CHECKING:
@@ -31,15 +32,15 @@ class Instrument(Generic[C]):
 
     Args:
         spec: what it is.
-        is_open: it may have any attributes, not only those of the specification.
         is_custom: the host records it, so that the switch for custom metrics is its switch.
     """
 
-    def __init__(self, spec: MetricSpec, *, is_open: bool = False, is_custom: bool = False) -> None:
+    def __init__(self, spec: MetricSpec, *, is_custom: bool = False) -> None:
         self.spec = spec
         self._is_custom = is_custom
-        self._arguments = {each.argument: each.key for each in spec.attributes}
-        self.series: Series[C] = Series(spec.name, None if is_open else spec.attributes, self._cell)
+        self._defaults = {each.argument: each.default for each in spec.attributes}
+        self._required = tuple(each.argument for each in spec.attributes if not each.optional and each.default is None)
+        self.series: Series[C] = Series(spec.name, spec.attributes, self._cell, is_open=spec.is_open)
 
     def _cell(self, attributes: dict[str, Value]) -> C:
         raise NotImplementedError
@@ -54,11 +55,18 @@ class Instrument(Generic[C]):
 
     def named(self, arguments: Mapping[str, object]) -> C:
         """The series by what the facade calls the attributes."""
-        if not arguments.keys() <= self._arguments.keys():
-            for name in arguments.keys() - self._arguments.keys():
-                known = ", ".join(self._arguments) or "none"
+        for name in self._required:
+            if arguments.get(name) is None:
+                self.series.complain(name, "attribute %r is missing; the series goes without it.", name)
+        if not arguments.keys() <= self._defaults.keys():
+            if self.spec.is_open:
+                keys = {each.argument: each.key for each in self.spec.attributes}
+                given = {**self._defaults, **arguments}
+                return self.series.of({keys.get(name, name): value for name, value in given.items()})
+            for name in arguments.keys() - self._defaults.keys():
+                known = ", ".join(self._defaults) or "none"
                 self.series.complain(name, "it has no attribute %r (it has: %s); it is dropped.", name, known)
-        return self.series.at([arguments.get(name) for name in self._arguments])
+        return self.series.at([arguments.get(name, default) for name, default in self._defaults.items()])
 
     @property
     def is_on(self) -> bool:
@@ -74,10 +82,26 @@ class Instrument(Generic[C]):
 class Observed(Instrument[Told]):
     """An instrument whose series are kept here, and told to every reader that asks."""
 
-    def __init__(self, spec: MetricSpec, *, is_open: bool = False, is_custom: bool = False) -> None:
-        super().__init__(spec, is_open=is_open, is_custom=is_custom)
+    def __init__(self, spec: MetricSpec, *, is_custom: bool = False) -> None:
+        super().__init__(spec, is_custom=is_custom)
+        self.is_asked = False
+        """It is declared to be asked for, and never set."""
         self.callbacks: dict[object, Callable[[CallbackOptions], Observations]] = {}
         """Asked at each collection, beside the series; by what takes them away again."""
+
+    def ask(self, token: object, callback: Callable[[CallbackOptions], Observations]) -> Callable[[], None]:
+        """Ask a callback at each collection, once for each token; returns what stops it."""
+        key = token if isinstance(token, Hashable) else id(token)
+        self.callbacks[key] = callback
+
+        def stop() -> None:
+            self.callbacks.pop(key, None)
+
+        return stop
+
+    def has(self, token: object) -> bool:
+        """Whether there is a callback of this token."""
+        return (token if isinstance(token, Hashable) else id(token)) in self.callbacks
 
     def restart(self) -> None:
         """Begin again with nothing; handles that the host holds go on."""
@@ -98,15 +122,32 @@ class Observed(Instrument[Told]):
         for cell in self.series.cells():
             if not cell.is_untouched:
                 yield cell.value, cell.attributes
+        told: set[frozenset[tuple[str, Value]]] = set()
         for callback in tuple(self.callbacks.values()):
-            try:
-                for given, attributes in callback(options):
-                    if (value := number(given)) is None:
-                        complain(self.spec.name, "value", "its callback gave %s, not a number.", type(given).__name__)
-                    else:
-                        yield value, self.series.of(attributes).attributes
-            except Exception as error:  # noqa: BLE001 - the host's callback; the others are asked all the same
-                complain(self.spec.name, "callback", "its callback failed.", error=error)
+            for given, attributes in self._answers(callback, options):
+                if (value := number(given)) is None:
+                    complain(self.spec.name, "value", "its callback gave %s, not a number.", type(given).__name__)
+                    continue
+                plain: Mapping[str, Value] = self.series.plain(attributes)
+                if (key := frozenset(plain.items())) not in told and len(told) >= LIMIT:
+                    self.series.say_full()
+                    plain = OVERFLOW
+                else:
+                    told.add(key)
+                yield value, plain
+
+    def _answers(
+        self, callback: Callable[[CallbackOptions], Observations], options: CallbackOptions
+    ) -> list[tuple[float, Mapping[str, object] | None]]:
+        """What a callback gives, until it fails."""
+        answers: list[tuple[float, Mapping[str, object] | None]] = []
+        try:
+            answers.extend((value, attributes) for value, attributes in callback(options))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a cancellation, say: it would end the reader's thread
+            complain(self.spec.name, "callback", "its callback failed.", error=error)
+        return answers
 
 
 class UpDownCounter(Observed[BoundUpDownCounter]):

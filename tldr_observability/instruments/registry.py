@@ -16,7 +16,7 @@ from tldr_observability.instruments.outlet import Outlet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
 
     from tldr_observability.catalogue.spec import (
         CounterSpec,
@@ -50,32 +50,68 @@ class Registry:
         self._lock = RLock()
         self._outlets: dict[str, Outlet] = {}
         self._manual: dict[str, Instrument[Any]] = {}
+        """By name in lower case: to OpenTelemetry's SDK, names that differ in case only are the same."""
         self._automatic: dict[str, Instrument[Any]] = {}
         self._claimed: set[str] = set()
         _registries.add(self)
 
-    def find(self, name: str) -> Instrument[Any] | None:
-        """The instrument by which the host records a metric, if there is one."""
-        return self._manual.get(name)
+    def declare(self, spec: MetricSpec) -> Instrument[Any]:
+        """The instrument of a metric of the host's own, which is what it was declared to be before.
 
-    def manual(self, spec: MetricSpec, *, is_open: bool = False) -> Instrument[Any]:
-        """The instrument by which the host records a metric; `is_open` when it may have any attributes."""
+        Raises:
+            ConfigurationError: it was declared to be something else, or to be asked for.
+        """
         with self._lock:
-            instrument = self._manual.get(spec.name)
+            known = self._manual.get(spec.name.lower())
+            if known is None:
+                return self.manual(spec)
+            _refuse_another(known.spec, spec)
+            if isinstance(known, Observed) and known.is_asked:
+                raise ConfigurationError(
+                    f"metric {spec.name!r} exists already and has a callback; what is set needs a name of its own"
+                )
+            return known
+
+    def ask(self, spec: MetricSpec, callback: Callable[[CallbackOptions], Any]) -> Observed[Any]:
+        """The gauge of the host's own that only this callback tells.
+
+        Raises:
+            ConfigurationError: it is set already, or has another callback.
+        """
+        with self._lock:
+            known = self._manual.get(spec.name.lower())
+            made = self.manual(spec) if known is None else known
+            _refuse_another(made.spec, spec)
+            if not isinstance(made, Observed) or not (known is None or made.is_asked):
+                raise ConfigurationError(
+                    f"metric {spec.name!r} exists already and is set; a callback of its own needs a name of its own"
+                )
+            if made.callbacks and not made.has(callback):
+                raise ConfigurationError(
+                    f"metric {spec.name!r} exists already with another callback; stop that by what register_callback "
+                    "returned for it, or choose another name"
+                )
+            made.is_asked = True
+            return made
+
+    def manual(self, spec: MetricSpec) -> Instrument[Any]:
+        """The instrument by which the host records a metric."""
+        with self._lock:
+            instrument = self._manual.get(spec.name.lower())
             if instrument is None:
-                instrument = kind_of(spec)(spec, is_open=is_open, is_custom=True)
-                if spec.name in self._claimed:
+                instrument = kind_of(spec)(spec, is_custom=True)
+                if spec.name in self._claimed and instrument.is_on:
                     self._say_who_owns(spec)
                 self._outlet(spec, MANUAL if spec.name in self._claimed else "").attach(instrument)
-                self._manual[spec.name] = instrument
+                self._manual[spec.name.lower()] = instrument
             return instrument
 
-    def automatic(self, spec: MetricSpec, *, is_open: bool = False) -> Instrument[Any]:
+    def automatic(self, spec: MetricSpec) -> Instrument[Any]:
         """The instrument by which a part of this package records a metric, which it owns from now on."""
         with self._lock:
             instrument = self._automatic.get(spec.name)
             if instrument is None:
-                instrument = kind_of(spec)(spec, is_open=is_open)
+                instrument = kind_of(spec)(spec)
                 self._outlet(spec).attach(instrument)
                 self._automatic[spec.name] = instrument
             if spec.name not in self._claimed:
@@ -88,8 +124,11 @@ class Registry:
         with self._lock:
             if spec.name in self._claimed:
                 self._claimed.remove(spec.name)
-                if (manual := self._manual.get(spec.name)) is not None:
+                if (manual := self._manual.get(spec.name.lower())) is not None:
                     self._outlet(spec, MANUAL).detach(manual)
+                    if isinstance(manual, Counter):
+                        for cell in manual.series.cells():
+                            cell.take()  # it was exported under the other name
                     self._outlet(spec).attach(manual)
 
     def restart(self) -> None:
@@ -105,13 +144,14 @@ class Registry:
         self.restart()
 
     def _move_manual(self, spec: MetricSpec, owner: Instrument[Any]) -> None:
-        manual = self._manual.get(spec.name)
+        manual = self._manual.get(spec.name.lower())
         if manual is None:
             return
-        self._say_who_owns(spec)
         self._outlet(spec).detach(manual)
-        if isinstance(owner, Observed) and isinstance(manual, Observed):
-            owner.adopt(manual)  # a sum that was exported can't shrink
+        if manual.is_on:
+            self._say_who_owns(spec)
+            if isinstance(owner, Observed) and isinstance(manual, Observed):
+                owner.adopt(manual)  # a sum that was exported can't shrink
         self._outlet(spec, MANUAL).attach(manual)
 
     def _say_who_owns(self, spec: MetricSpec) -> None:
@@ -137,32 +177,54 @@ class Registry:
 shared: Final = Registry()
 """Of OpenTelemetry's global provider: the facade's, and that of every part of this package."""
 
-_by_provider: dict[MeterProvider, Registry] = {}
+_by_provider: list[tuple[MeterProvider, Registry]] = []
+"""Of others. A list, for Logfire's providers have no hash."""
 
 
 def _registry(provider: MeterProvider | None) -> Registry:
     from opentelemetry.metrics import get_meter_provider
 
-    if provider is None or provider is get_meter_provider():
+    if provider is None:
         return shared
-    if provider not in _by_provider:
-        _by_provider[provider] = Registry(provider)
-    return _by_provider[provider]
+    for known, registry in tuple(_by_provider):
+        if known is provider:
+            return registry  # though it may be the global one by now
+    if provider is get_meter_provider():
+        return shared
+    _by_provider.append((provider, registry := Registry(provider)))
+    return registry
+
+
+def _refuse_another(known: MetricSpec, spec: MetricSpec) -> None:
+    name = f"metric {spec.name!r}"
+    if known.name != spec.name:
+        raise ConfigurationError(f"{name} exists already as {known.name!r}: case tells no metrics apart")
+    if (known.kind, known.unit) != (spec.kind, spec.unit):
+        raise ConfigurationError(
+            f"{name} is a {known.kind} in {known.unit!r} already, not a {spec.kind} in {spec.unit!r}"
+        )
+    if known.bounds != spec.bounds:
+        raise ConfigurationError(f"{name} has the bounds {known.bounds} already, not {spec.bounds}")
+    if (known.is_open, set(known.attributes)) != (spec.is_open, set(spec.attributes)):
+        before, now = (
+            "any" if each.is_open else ", ".join(attribute.key for attribute in each.attributes) or "none"
+            for each in (known, spec)
+        )
+        what = f"not {now}" if now != before else "with other values"
+        raise ConfigurationError(f"{name} has attributes already ({before}), {what}")
 
 
 @overload
-def automatic(spec: CounterSpec, provider: MeterProvider | None = ..., *, is_open: bool = ...) -> Counter: ...
+def automatic(spec: CounterSpec, provider: MeterProvider | None = ...) -> Counter: ...
 @overload
-def automatic(
-    spec: UpDownCounterSpec, provider: MeterProvider | None = None, *, is_open: bool = False
-) -> UpDownCounter: ...
+def automatic(spec: UpDownCounterSpec, provider: MeterProvider | None = ...) -> UpDownCounter: ...
 @overload
-def automatic(spec: GaugeSpec, provider: MeterProvider | None = ..., *, is_open: bool = ...) -> Gauge: ...
+def automatic(spec: GaugeSpec, provider: MeterProvider | None = ...) -> Gauge: ...
 @overload
-def automatic(spec: HistogramSpec, provider: MeterProvider | None = ..., *, is_open: bool = ...) -> Histogram: ...
+def automatic(spec: HistogramSpec, provider: MeterProvider | None = ...) -> Histogram: ...
 
 
-def automatic(spec: MetricSpec, provider: MeterProvider | None = None, *, is_open: bool = False) -> Any:
+def automatic(spec: MetricSpec, provider: MeterProvider | None = None) -> Any:
     """The instrument by which a part of this package records a metric of the catalogue by itself.
 
     The part owns the metric from now on: what the host records by hand goes to `NAME.manual`, which is said once.
@@ -170,9 +232,8 @@ def automatic(spec: MetricSpec, provider: MeterProvider | None = None, *, is_ope
     Args:
         spec: the metric.
         provider: whose readers are to be told; None for OpenTelemetry's global one.
-        is_open: it may have any attributes beside those of the specification.
     """
-    return _registry(provider).automatic(spec, is_open=is_open)
+    return _registry(provider).automatic(spec)
 
 
 def observe(
@@ -191,13 +252,7 @@ def observe(
     instrument = shared.automatic(spec)
     if not isinstance(instrument, Observed):
         raise ConfigurationError(f"metric {spec.name!r}: a {spec.kind} can't be asked for, only recorded")
-    token = object()
-    instrument.callbacks[token] = lambda _: callback()
-
-    def stop() -> None:
-        instrument.callbacks.pop(token, None)
-
-    return stop
+    return instrument.ask(object(), lambda _: callback())
 
 
 def release(spec: MetricSpec) -> None:

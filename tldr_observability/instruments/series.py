@@ -36,14 +36,18 @@ class Series(Generic[C]):
 
     Args:
         metric: its name, for complaints.
-        declared: the attributes that it may have; None for any.
+        declared: the attributes that it may have.
+        is_open: it may have others too.
         make: makes the cell of a set of attributes.
     """
 
-    def __init__(self, metric: str, declared: Sequence[Attribute] | None, make: Callable[[Attributes], C]) -> None:
+    def __init__(
+        self, metric: str, declared: Sequence[Attribute], make: Callable[[Attributes], C], *, is_open: bool = False
+    ) -> None:
         self._metric = metric
-        self._declared = None if declared is None else {each.key: each for each in declared}
-        self._keys = tuple(self._declared or ())
+        self._declared = {each.key: each for each in declared}
+        self._keys = tuple(self._declared)
+        self._is_open = is_open
         self._make = make
         self._lock = RLock()
         self._texts: dict[tuple[object, ...], C] = {}
@@ -79,6 +83,10 @@ class Series(Generic[C]):
             given = None
         return self._find(given, typed, self._pairs(attributes))
 
+    def plain(self, attributes: Mapping[str, object] | None) -> Attributes:
+        """Attributes as they can be exported, without a cell for them. Never raises."""
+        return self._cleaned(self._pairs(attributes))[0]
+
     def cells(self) -> tuple[C, ...]:
         """All that were made."""
         known = tuple(self._cells.values())
@@ -92,6 +100,10 @@ class Series(Generic[C]):
         """Say once what is wrong."""
         complain(self._metric, cause, message, *arguments)
 
+    def say_full(self) -> None:
+        """Say once that there are more sets of attributes than are told apart."""
+        self.complain("overflow", "more than %d sets of attributes; the rest is counted as one.", LIMIT)
+
     def _pairs(self, attributes: Mapping[str, object] | None) -> Iterable[tuple[object, object]]:
         try:
             return tuple((attributes or {}).items())
@@ -102,27 +114,41 @@ class Series(Generic[C]):
     def _find(
         self, given: tuple[object, ...] | None, typed: tuple[object, ...] | None, pairs: Iterable[tuple[object, object]]
     ) -> C:
-        attributes: Attributes = {}
-        is_small, is_text = given is not None, True
-        for name, value in pairs:
-            key = text(name) if isinstance(name, str) else None
-            if key is None:
-                self.complain("key", "an attribute's key is a text, not a %s; it is dropped.", type(name).__name__)
-            elif value is not None and (clean := self._clean(key, value)) is not None:
-                attributes[key] = clean
-            is_small = is_small and _is_small(name) and _is_small(value)
-            is_text = is_text and (value is None or type(value) is str)
+        attributes, is_plain = self._cleaned(pairs := tuple(pairs))
         cell = self._cell(attributes)
-        if is_small and cell is not self._overflow and len(self._texts) + len(self._shortcuts) < _MOST_SHORTCUTS:
-            if is_text and given is not None:
+        if (
+            is_plain
+            and given is not None
+            and cell is not self._overflow
+            and len(self._texts) + len(self._shortcuts) < _MOST_SHORTCUTS
+        ):
+            if all(value is None or type(value) is str for _, value in pairs):
                 self._texts[given] = cell
             elif typed is not None:
                 self._shortcuts[typed] = cell
         return cell
 
+    def _cleaned(self, pairs: Iterable[tuple[object, object]]) -> tuple[Attributes, bool]:
+        """What of the attributes can be exported; and whether all were kept, and can be kept as part of a shortcut."""
+        attributes: Attributes = {}
+        is_plain = True
+        for name, value in pairs:
+            key = text(name) if isinstance(name, str) else ""
+            if not key:
+                given = "an empty one" if isinstance(name, str) else f"a {type(name).__name__}"
+                self.complain("key", "an attribute's key is a text, not %s; it is dropped.", given)
+                is_plain = False
+            elif value is not None:
+                if (clean := self._clean(key, value)) is None:
+                    is_plain = False
+                else:
+                    attributes[key] = clean
+            is_plain = is_plain and _is_small(name) and _is_small(value)
+        return attributes, is_plain
+
     def _clean(self, key: str, value: object) -> Value | None:
-        declared = None
-        if self._declared is not None and (declared := self._declared.get(key)) is None:
+        declared = self._declared.get(key)
+        if declared is None and not self._is_open:
             known = ", ".join(self._keys) or "none"
             self.complain(key, "it has no attribute %r (it has: %s); it is dropped.", key, known)
             return None
@@ -131,9 +157,8 @@ class Series(Generic[C]):
         except Exception:  # noqa: BLE001 - an object that fails when it is looked at
             clean = None
         if clean is None:
-            self.complain(
-                key, "attribute %r: expected str, bool, int or float, got %s; it is dropped.", key, type(value).__name__
-            )
+            given = "NaN" if isinstance(value, float) else type(value).__name__
+            self.complain(key, "attribute %r: expected str, bool, int or float, got %s; it is dropped.", key, given)
         elif declared is not None and declared.values and clean not in declared.values:
             choices = ", ".join(declared.values)
             self.complain(key, "attribute %r: expected one of %s, got %r; it is dropped.", key, choices, clean)
@@ -151,7 +176,7 @@ class Series(Generic[C]):
                 elif cell is None:
                     if self._overflow is None:
                         self._overflow = self._make(dict(OVERFLOW))
-                        self.complain("overflow", "more than %d sets of attributes; the rest is counted as one.", LIMIT)
+                        self.say_full()
                     cell = self._overflow
         return cell
 

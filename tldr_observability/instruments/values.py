@@ -30,12 +30,12 @@ def attribute(value: object) -> Value | None:
     if isinstance(value, str):
         return text(value)
     if type(value) in _SCALARS:
-        return value  # type: ignore[return-value]  # the type was just looked at
+        return value if value == value else None  # type: ignore[return-value]  # noqa: PLR0124 - NaN is nothing
     if isinstance(value, int):
         whole = int.__index__(value)
         return whole if -_INT64 <= whole < _INT64 else None  # what OTLP has room for
     if isinstance(value, float):
-        return float.__float__(value)
+        return attribute(float.__float__(value))
     return str(value) if type(value).__module__ == "uuid" and type(value).__name__ == "UUID" else None
 
 

@@ -6,9 +6,14 @@ The spans are those of `opentelemetry-instrumentation-botocore`, for every AWS s
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from threading import RLock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.instrumentation.utils import unwrap
 from opentelemetry.semconv._incubating.attributes.aws_attributes import (
     AWS_S3_BUCKET,
     AWS_S3_COPY_SOURCE,
@@ -30,58 +35,117 @@ __all__ = ["instrument", "uninstrument"]
 
 _S3 = "s3"
 _METHOD = "_make_api_call"
+_CLIENT: Final = "botocore.client"
+_CONTRIB: Final = "opentelemetry.instrumentation.botocore"
 _SAID_BY_PARAMETERS = {"Bucket": AWS_S3_BUCKET, "Key": AWS_S3_KEY, "PartNumber": AWS_S3_PART_NUMBER}
 
-_measuring = False
+_calls: _Calls | None = None
+"""One patch a process, as OpenTelemetry's instrumentor is one."""
+_lock = RLock()
 
 
 def instrument() -> str:
     """Trace all calls of botocore's clients, those that are made already too, and measure those of S3.
 
     The time of a `get_object` ends where the answer begins: its body is streamed later, as the service reads it.
+    Inside of an import nothing is imported that another thread may be importing: the spans then begin once the
+    instrumentation of OpenTelemetry is imported by whoever needs it first, at the latest by the first call.
 
     Raises:
         MissingExtraError: botocore or its instrumentation is not installed.
     """
-    global _measuring  # noqa: PLW0603 - one patch a process, as OpenTelemetry's instrumentor is one
-    try:
-        from botocore.client import BaseClient  # type: ignore[import-untyped]
-        from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
-    except ImportError:
-        raise MissingExtraError("observing S3", "s3") from None
+    global _calls  # noqa: PLW0603
     import wrapt
 
-    instrumentor = BotocoreInstrumentor()  # type: ignore[no-untyped-call]
-    if not _measuring:
-        wrapt.wrap_function_wrapper(BaseClient, _METHOD, _measured(automatic(storage.OPERATION_DURATION)))
-        _measuring = True
-        if not instrumentor.is_instrumented_by_opentelemetry:
-            instrumentor.instrument(skip_dep_check=True, request_hook=_describe_request, response_hook=_describe_answer)
-    if instrumentor.request_hook is not _describe_request:
-        return "the calls of S3 are measured; the spans are those of the service's own BotocoreInstrumentor"
-    return "the calls of all AWS services; those of S3 with bucket, key and size"
+    if find_spec("botocore") is None or find_spec(_CONTRIB) is None:
+        raise MissingExtraError("observing S3", "s3")
+    if not any(map(_is_being_imported, (_CLIENT, _CONTRIB))):
+        _import_contrib()
+    elif _CONTRIB not in sys.modules:
+        wrapt.register_post_import_hook(_contrib_is_imported, _CONTRIB)
+    owner = import_module(_CLIENT).BaseClient
+    with _lock:
+        if _calls is None:
+            _calls = _Calls(owner)
+        _calls.join(sys.modules.get(_CONTRIB))
+    if _calls.are_described:
+        return "the calls of all AWS services; those of S3 with bucket, key and size"
+    return "the calls of S3 are measured; the spans are those of the service's own BotocoreInstrumentor"
 
 
 def uninstrument() -> None:
     """Undo `instrument`."""
-    global _measuring  # noqa: PLW0603
-    if not _measuring:
-        return
-    from botocore.client import BaseClient
-    from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
-    from opentelemetry.instrumentation.utils import unwrap
-
-    _measuring = False
-    instrumentor = BotocoreInstrumentor()  # type: ignore[no-untyped-call]
-    if instrumentor.request_hook is _describe_request:
-        instrumentor.uninstrument()  # before ours, which it is wrapped around
-    unwrap(BaseClient, _METHOD)
+    global _calls
+    with _lock:
+        calls, _calls = _calls, None
+        if calls is not None:
+            calls.leave()
 
 
-def _measured(duration: Any) -> Callable[..., Any]:
-    """Make what runs in place of a client's call; `duration` records its time."""
+def _is_being_imported(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
-    def call(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+
+def _import_contrib() -> None:
+    """Import OpenTelemetry's instrumentation, which imports botocore; where threads collide, the next one will."""
+    try:
+        import_module(_CONTRIB)
+    except RuntimeError as error:
+        if type(error).__name__ != "_DeadlockError":
+            raise
+
+
+def _contrib_is_imported(contrib: Any) -> None:
+    with guard.guarded("observing S3"), _lock:
+        if _calls is not None:
+            _calls.join(contrib)
+
+
+class _Calls:
+    """What runs in place of a client's call, inside of its span.
+
+    Args:
+        owner: the class of all clients.
+    """
+
+    def __init__(self, owner: Any) -> None:
+        import wrapt
+
+        self._owner = owner
+        self._duration: Any = automatic(storage.OPERATION_DURATION)
+        self._joined = False
+        self._instrumentor: Any = None  # OpenTelemetry's, where it is ours to undo
+        wrapt.wrap_function_wrapper(owner, _METHOD, self.call)
+
+    @property
+    def are_described(self) -> bool:
+        """Whether the spans are ours to describe; until the instrumentation is imported, they are."""
+        return not self._joined or self._instrumentor is not None
+
+    def join(self, contrib: Any) -> None:
+        """Put the span around, unless the service itself has done so."""
+        instrumentation = getattr(contrib, "BotocoreInstrumentor", None)
+        if self._joined or instrumentation is None:
+            return
+        self._joined = True
+        instrumentor = instrumentation()
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(skip_dep_check=True, request_hook=_describe_request, response_hook=_describe_answer)
+            self._instrumentor = instrumentor
+
+    def leave(self) -> None:
+        """Undo everything; what somebody else has patched since stays, and ours below it does nothing any more."""
+        if self._instrumentor is not None:
+            self._instrumentor.uninstrument()  # before ours, which it is wrapped around
+        if getattr(vars(self._owner).get(_METHOD), "_self_wrapper", None) == self.call:
+            unwrap(self._owner, _METHOD)
+
+    def call(self, wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call AWS."""
+        if not self._joined and self._joins_late():
+            return getattr(self._owner, _METHOD)(client, *args, **kwargs)
+        if _calls is not self:
+            return wrapped(*args, **kwargs)
         outcome = "failed"
         began = perf_counter()
         try:
@@ -91,12 +155,22 @@ def _measured(duration: Any) -> Callable[..., Any]:
             seconds = perf_counter() - began
             try:
                 if client.meta.service_model.service_name == _S3:
-                    duration.record(seconds, _attributes(outcome, *args, **kwargs))
+                    self._duration.record(seconds, _attributes(outcome, *args, **kwargs))
             except Exception as error:  # noqa: BLE001 - the host's call is over and its outcome is the host's
                 guard.report("measuring a call of S3", error)
         return answer
 
-    return call
+    def _joins_late(self) -> bool:
+        """Whether the span is around from now on, so that this call has to begin again to be inside."""
+        try:
+            _import_contrib()
+            with _lock:
+                if _calls is self:
+                    self.join(sys.modules.get(_CONTRIB))
+        except Exception as error:  # noqa: BLE001 - the host's call goes out without a span
+            self._joined = True  # as far as it goes
+            guard.report("observing S3", error)
+        return self._instrumentor is not None
 
 
 def _attributes(outcome: str, operation_name: str, api_params: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,10 +106,21 @@ def _connect(flush: Callable[[float | None], object]) -> _Connection:
         with guarded("flushing at the end of a worker's process"):
             flush(None)
 
+    def postrun_comes_last(**_: Any) -> None:
+        """Keep the task open for handlers that the service has connected since."""
+        ending = signals.task_postrun
+        with guarded("letting a task end last"), ending.lock:
+            if ending.receivers[-1] is not closing:
+                # In this order: Celery looks without the lock whether there are any.
+                ending.receivers.append(closing)
+                ending.receivers.remove(closing)
+                ending.sender_receivers_cache.clear()
+
     metrics = TaskMetrics()
     runs = Runs(metrics)
     receivers: list[tuple[Any, Callable[..., Any]]] = [
         (signals.before_task_publish, celery_producer.before_task_publish),
+        (signals.task_prerun, postrun_comes_last),
         (signals.task_prerun, runs.task_prerun),
         (signals.task_postrun, runs.task_postrun),
         (signals.task_revoked, metrics.task_revoked),
@@ -122,6 +133,7 @@ def _connect(flush: Callable[[float | None], object]) -> _Connection:
     # What the service's own handlers learn about the caller belongs to the task, so its context is opened before them.
     opening = signals.task_prerun.receivers
     opening.insert(0, opening.pop())
+    closing = signals.task_postrun.receivers[-1]
     wrapt.wrap_function_wrapper(Celery, "send_task", celery_producer.send_task)
     apps: list[Any] = []
     stop_depths = observe(tasks.QUEUE_DEPTH, lambda: celery_depth.depths(apps))

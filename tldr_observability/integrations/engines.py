@@ -45,6 +45,7 @@ _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
 # What SQLAlchemy's execution context of a statement carries: the span that the tracer puts there, and ours.
 _SPAN = "_otel_span"
 _RUNNING = "_tldr_running"
+_TRACED: list[tuple[Any, ...]] = EngineTracer._remove_event_listener_params  # noqa: SLF001 - no public way to ask
 _NO_METRIC = NoOpUpDownCounter("db.client.connections.usage")
 
 
@@ -58,17 +59,18 @@ class EngineObserver:
 
     def __init__(self, engine: Engine, duration: Histogram) -> None:
         self.engine = weakref.ref(engine)
+        self._connecting: weakref.WeakSet[Engine] = weakref.WeakSet()  # it and those derived from it
         self._duration = duration
         self._system = _SYSTEMS.get(engine.dialect.name, engine.dialect.name)
         self._tracer = trace.get_tracer(_SCOPE, __version__)
         # Before the tracer's, which ends the span with the driver's whole message (`insert=True` does nothing here).
         event.listen(engine, "handle_error", self._failed)
         # Not so an engine that the service gave to OpenTelemetry's instrumentor by itself: its spans suffice.
-        traced = EngineTracer._remove_event_listener_params  # noqa: SLF001 - there is no public way to ask
-        self._traces = not any(ref() is engine for ref, *_ in traced)
+        self._traces = not _listeners(engine)
         if self._traces:
             EngineTracer(self._tracer, engine, _NO_METRIC)  # type: ignore[no-untyped-call]
             self._trace_connections(engine)
+        self._listeners = _listeners(engine) if self._traces else []
         # After the tracer's, for they describe its span.
         event.listen(engine, "before_cursor_execute", self._before)
         event.listen(engine, "after_cursor_execute", self._after)
@@ -83,9 +85,12 @@ class EngineObserver:
         event.remove(engine, "before_cursor_execute", self._before)
         event.remove(engine, "after_cursor_execute", self._after)
         event.remove(engine, "set_engine_execution_options", self._derived)
-        if self._traces:
-            EngineTracer.remove_all_event_listeners()  # type: ignore[no-untyped-call]
-            vars(engine).pop("connect", None)
+        for listener in self._listeners:
+            if listener in _TRACED:
+                _TRACED.remove(listener)
+                event.remove(engine, *listener[1:])
+        for each in self._connecting:
+            vars(each).pop("connect", None)
 
     def _before(self, _conn: Any, _cursor: Any, text: str, parameters: Any, context: Any, many: bool) -> None:
         with guarded("describing a SQL statement"):
@@ -173,12 +178,18 @@ class EngineObserver:
                     raise
 
         vars(engine)["connect"] = traced
+        self._connecting.add(engine)
 
     def _connection_span(self, attributes: Mapping[str, Any]) -> trace.Span | None:
         with guarded("tracing a database connection"):
             if is_instrumentation_enabled():
                 return self._tracer.start_span("connect", kind=trace.SpanKind.CLIENT, attributes=attributes)
         return None
+
+
+def _listeners(engine: Engine) -> list[tuple[Any, ...]]:
+    """Those of OpenTelemetry's instrumentation."""
+    return [listener for listener in _TRACED if listener[0]() is engine]
 
 
 def _name(kind: type) -> str:

@@ -11,7 +11,7 @@ from tldr_observability.errors import ConfigurationError, MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["instrument", "refuse_unless_app"]
+__all__ = ["instrument", "refuse_unless_app", "silence_native_telemetry"]
 
 _MARK = "_tldr_observability"
 
@@ -37,7 +37,7 @@ def instrument(app: Any, *, contrib: bool, excluded_paths: Iterable[str] = ()) -
         _instrument_with_contrib(app, excluded_paths)
     else:
         _wrap(app)
-    _silence_native_telemetry(app)
+    silence_native_telemetry(app)
     setattr(app, _MARK, True)
 
 
@@ -77,7 +77,7 @@ def _instrument_with_contrib(app: Any, excluded_paths: Iterable[str]) -> None:
     FastAPIInstrumentor.instrument_app(app, excluded_urls=patterns, exclude_spans=["send", "receive"])
 
 
-def _silence_native_telemetry(app: Any) -> None:
+def silence_native_telemetry(app: Any) -> None:
     """Turn off what FastAPI 0.142 and newer emit by themselves, and the exporters that they would add.
 
     It is what `FastAPI(telemetry={...})` sets. Where a FastAPI keeps it elsewhere one day, its span is the server span

@@ -7,8 +7,9 @@ fail without an answer, so the time is measured here.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
+from threading import RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,12 +40,15 @@ _LIBRARIES: Final = {"httpx": "HTTPXClientInstrumentor", "httpx2": "HTTPX2Client
 _TRANSPORTS: Final = (("HTTPTransport", "handle_request"), ("AsyncHTTPTransport", "handle_async_request"))
 
 _hosts: tuple[str, ...] = ()
-_observed: dict[str, Any] = {}
-"""The libraries that are patched, with OpenTelemetry's instrumentor where it is ours to undo."""
+_observed: dict[str, _Requests] = {}
+_lock = RLock()
 
 
 def instrument(*, propagate_to: Iterable[str] = ()) -> str:
     """Trace and measure the requests of all clients that use the libraries' own transports, existing ones too.
+
+    Inside of an import nothing is imported that another thread may be importing: the spans then begin once the
+    instrumentation of OpenTelemetry is imported by whoever needs it first, at the latest by the first request.
 
     Args:
         propagate_to: hosts that are sent the correlation id as `X-Request-ID`; `*.example.com` stands for all below.
@@ -54,23 +58,27 @@ def instrument(*, propagate_to: Iterable[str] = ()) -> str:
         MissingExtraError: neither library, or not OpenTelemetry's instrumentation of them, is installed.
     """
     global _hosts  # noqa: PLW0603 - the transports of the process are patched, and ask here
+    import wrapt
+
     hosts = tuple(host.lower() for host in propagate_to)
     if wrong := [host for host in hosts if not _is_host(host)]:
         raise ConfigurationError(
             f"LOGFIRE_PROPAGATE_CONTEXT_TO: expected hosts such as api.example.com or *.example.com, got {wrong[0]!r}"
         )
-    for library in _LIBRARIES:  # first, for the instrumentation imports both, and their import may lead back here
-        with suppress(ImportError):
-            import_module(library)
-    present = [library for library in _LIBRARIES if library in sys.modules]
-    with suppress(ImportError):
-        import_module(_CONTRIB)
-    if not present or _CONTRIB not in sys.modules:
+    if find_spec(_CONTRIB) is None or not any(map(find_spec, _LIBRARIES)):
         raise MissingExtraError("observing httpx", "httpx")
+    if not any(map(_is_being_imported, (*_LIBRARIES, _CONTRIB))):
+        _import_contrib()
+    elif _CONTRIB not in sys.modules:
+        wrapt.register_post_import_hook(_contrib_is_imported, _CONTRIB)
     _hosts = hosts
-    for library in present:
-        if library not in _observed:
-            _observe(library, getattr(sys.modules[_CONTRIB], _LIBRARIES[library])())
+    with _lock:
+        for library in _LIBRARIES:
+            module = sys.modules.get(library)
+            if library not in _observed and all(hasattr(module, transport) for transport, _ in _TRANSPORTS):
+                _observed[library] = _Requests(library, module)
+        present = [library for library in _LIBRARIES if library in _observed]
+    _join()
     told = f"; {', '.join(hosts)} told the correlation id" if hosts else ""
     return f"the requests of {' and '.join(present)}{told}"
 
@@ -79,41 +87,81 @@ def uninstrument() -> None:
     """Undo `instrument`."""
     global _hosts  # noqa: PLW0603
     _hosts = ()
-    while _observed:
-        library, instrumentor = _observed.popitem()
-        if instrumentor is not None:
-            instrumentor.uninstrument()  # before ours, which it is wrapped around
-        for transport, method in _TRANSPORTS:
-            unwrap(getattr(sys.modules[library], transport), method)
+    with _lock:
+        while _observed:
+            _observed.popitem()[1].leave()
 
 
-def _observe(library: str, instrumentor: Any) -> None:
-    import wrapt
+def _is_being_imported(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
-    module = sys.modules[library]
-    requests = _Requests(module)
-    for (transport, method), wrapper in zip(_TRANSPORTS, (requests.send, requests.send_async), strict=True):
-        wrapt.wrap_function_wrapper(module, f"{transport}.{method}", wrapper)
-    if instrumentor.is_instrumented_by_opentelemetry:  # by the service itself
-        _observed[library] = None
-    else:
-        instrumentor.instrument(skip_dep_check=True, meter_provider=NoOpMeterProvider())
-        _observed[library] = instrumentor
+
+def _import_contrib() -> None:
+    """Import OpenTelemetry's instrumentation, with both libraries; where threads collide, the next one will."""
+    try:
+        import_module(_CONTRIB)
+    except RuntimeError as error:
+        if type(error).__name__ != "_DeadlockError":
+            raise
+
+
+def _contrib_is_imported(_: Any) -> None:
+    with guard.guarded("observing httpx"):
+        _join()
+
+
+def _join() -> None:
+    """Put OpenTelemetry's instrumentation around ours, as far as it is imported."""
+    with _lock:
+        for requests in _observed.values():
+            requests.join(sys.modules.get(_CONTRIB))
 
 
 class _Requests:
     """What runs in place of the transports' methods, inside of the client span.
 
     Args:
-        module: httpx or httpx2.
+        library: httpx or httpx2.
+        module: the same, imported.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, library: str, module: Any) -> None:
+        import wrapt
+
+        self._library = library
         self._module = module
         self._duration: Any = automatic(calls.CLIENT_REQUEST_DURATION)
+        self._joined = False
+        self._instrumentor: Any = None  # OpenTelemetry's, where it is ours to undo
+        for (transport, method), wrapper in zip(_TRANSPORTS, (self.send, self.send_async), strict=True):
+            wrapt.wrap_function_wrapper(module, f"{transport}.{method}", wrapper)
 
-    def send(self, send: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def join(self, contrib: Any) -> None:
+        """Put the client span around, unless the service itself has done so."""
+        instrumentation = getattr(contrib, _LIBRARIES[self._library], None)
+        if self._joined or instrumentation is None:
+            return
+        self._joined = True
+        instrumentor = instrumentation()
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(skip_dep_check=True, meter_provider=NoOpMeterProvider())
+            self._instrumentor = instrumentor
+
+    def leave(self) -> None:
+        """Undo everything; what somebody else has patched since stays, and ours below it does nothing any more."""
+        if self._instrumentor is not None:
+            self._instrumentor.uninstrument()  # before ours, which it is wrapped around
+        for (transport, method), wrapper in zip(_TRANSPORTS, (self.send, self.send_async), strict=True):
+            owner = getattr(self._module, transport)
+            if getattr(vars(owner).get(method), "_self_wrapper", None) == wrapper:
+                unwrap(owner, method)
+
+    def send(self, send: Callable[..., Any], transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Send a request."""
+        if not self._joined and self._joins_late():
+            return self._module.HTTPTransport.handle_request(transport, *args, **kwargs)
+        if _observed.get(self._library) is not self:
+            return send(*args, **kwargs)
         args, kwargs = self._told(args, kwargs)
         began = perf_counter()
         try:
@@ -124,8 +172,14 @@ class _Requests:
         self._measure(began, args, kwargs, response=response)
         return response
 
-    async def send_async(self, send: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def send_async(
+        self, send: Callable[..., Any], transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Send a request of an asynchronous client."""
+        if not self._joined and self._joins_late():
+            return await self._module.AsyncHTTPTransport.handle_async_request(transport, *args, **kwargs)
+        if _observed.get(self._library) is not self:
+            return await send(*args, **kwargs)
         args, kwargs = self._told(args, kwargs)
         began = perf_counter()
         try:
@@ -135,6 +189,16 @@ class _Requests:
             raise
         self._measure(began, args, kwargs, response=response)
         return response
+
+    def _joins_late(self) -> bool:
+        """Whether the client span is around from now on, so that this request has to begin again to be inside."""
+        try:
+            _import_contrib()
+            _join()
+        except Exception as error:  # noqa: BLE001 - the host's request goes out without a span
+            self._joined = True  # as far as it goes
+            guard.report("observing httpx", error)
+        return self._instrumentor is not None
 
     def _told(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The same call, with the correlation id in the request's headers where its host may know it.

@@ -21,6 +21,7 @@ from opentelemetry.trace import (
 
 from tldr_observability import _record, context, guard, semconv
 from tldr_observability.capture import DEFAULT_LIMITS, attributes, exception_attributes, text
+from tldr_observability.redaction import REDACTED, rules
 from tldr_observability.tracing import records
 from tldr_observability.tracing.source import relative
 
@@ -166,9 +167,18 @@ def _event(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
     if type(message) is dict and "event" in message and not record.args:
         return text(message["event"], DEFAULT_LIMITS.text), {k: v for k, v in message.items() if k != "event"}
     try:
-        return text(record.getMessage(), DEFAULT_LIMITS.text), {}
+        return _without_secret_arguments(text(record.getMessage(), DEFAULT_LIMITS.text), record.args), {}
     except Exception:  # noqa: BLE001 - arguments that don't fit, or can't be shown: the text as it was written, then
         return text(message, DEFAULT_LIMITS.text), {}
+
+
+def _without_secret_arguments(said: str, arguments: object) -> str:
+    """The text without those of its named arguments (`%(password)s`) whose name tells that they are secret."""
+    if type(arguments) is dict:
+        for name, value in arguments.items():
+            if type(name) is str and type(value) is str and value and rules.attribute(name, value) == REDACTED:
+                said = said.replace(value, REDACTED)
+    return said
 
 
 def _is_ours(key: object, value: object, known: Mapping[str, str]) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
-import re
 import threading
 from dataclasses import replace
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from tldr_observability import guard
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData, ScopeMetrics
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
+    from prometheus_client.core import Sample
 
     Redact = Callable[[MetricsData], MetricsData]
     Message = MutableMapping[str, Any]
@@ -121,7 +122,12 @@ class _App:
         zipped = b"gzip" in _header(scope, b"accept-encoding")
 
         def body() -> bytes | None:
-            page = self._page(openmetrics=openmetrics)
+            try:
+                page = self._page(openmetrics=openmetrics)
+            except (Exception, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # here and not where it is awaited: that may be cancelled by others
+                raise RuntimeError("a callback of the program gave up the whole reading") from error
             return gzip.compress(page, compresslevel=5) if page and zipped else page
 
         try:
@@ -138,7 +144,10 @@ class _App:
 
 
 class _Encodable:
-    """The metrics of a registry, without characters that UTF-8 doesn't have.
+    """The metrics of a registry, without characters that UTF-8 doesn't have, and each sample once.
+
+    Attributes that differ may make labels that don't: `True` and "true", or an empty one and one that is absent. Their
+    sums are added up; of gauges, which don't add up, the last is shown.
 
     Args:
         registry: collected each time.
@@ -149,10 +158,15 @@ class _Encodable:
 
     def collect(self) -> Iterator[Family]:
         for family in self._registry.collect():
+            samples: dict[tuple[str, ...], Sample] = {}
             for sample in family.samples:
                 for label, value in sample.labels.items():
                     if not value.isascii():
                         sample.labels[label] = value.encode("utf-8", "replace").decode()
+                key = (sample.name, *sample.labels.values())  # one family's samples have their labels in one order
+                before = samples[key].value if key in samples and family.type != "gauge" else 0
+                samples[key] = sample._replace(value=before + sample.value)
+            family.samples = list(samples.values())
             yield family
 
 
@@ -199,32 +213,76 @@ def _presentable(data: MetricsData, told: set[str]) -> MetricsData:
 
 
 def _in_one_scope(scopes: Sequence[ScopeMetrics], told: set[str]) -> list[ScopeMetrics]:
-    from opentelemetry.sdk.metrics.export import ExponentialHistogram
-
-    found: dict[tuple[str, str], Metric] = {}
+    found: dict[str, Metric] = {}
+    takers = dict.fromkeys(("target", "target_info"), "the resource")
     for scope in scopes:
         for metric in scope.metrics:
-            key = _name_and_unit(metric)
-            first = found.get(key)
-            if isinstance(metric.data, ExponentialHistogram):
-                _tell(told, metric.name, "it has exponential buckets, by a view of the program's own")
-            elif first is None:
-                found[key] = metric
-            elif first.name == metric.name and _kind(first) == _kind(metric):
-                found[key] = _joined(first, metric, scope.scope.name)
+            if (why := _unfit(metric)) is not None:
+                _tell(told, metric.name, why)
+                continue
+            names = _names(metric)
+            first = found.get(names[0])
+            if first is not None and first.name == metric.name and _kind(first) == _kind(metric):
+                found[names[0]] = _joined(first, metric, scope.scope.name)
+            elif clash := next((name for name in names if name in takers), None):
+                _tell(told, metric.name, f"{takers[clash]} has the name {clash} there")
             else:
-                _tell(told, metric.name, f"{first.name}, a {type(first.data).__name__}, has the same name there")
-    return [replace(scopes[0], metrics=list(found.values()))] if scopes else []
+                found[names[0]] = metric
+                takers.update(dict.fromkeys(names, f"{metric.name}, a {type(metric.data).__name__},"))
+    return [replace(scopes[0], metrics=[_labelled(each) for each in found.values()])] if scopes else []
 
 
-def _name_and_unit(metric: Metric) -> tuple[str, str]:
-    """What Prometheus's name is made of."""
-    unit = re.sub(r"\{.*\}", "", metric.unit or "")
-    return re.sub(r"[^a-zA-Z0-9:]+", "_", metric.name), "" if unit == "1" else unit
+def _unfit(metric: Metric) -> str | None:
+    """Why Prometheus can't have a metric; None where it can."""
+    from opentelemetry.sdk.metrics.export import ExponentialHistogram, Histogram
+
+    if isinstance(metric.data, ExponentialHistogram):
+        return "it has exponential buckets, by a view of the program's own"
+    if isinstance(metric.data, Histogram):
+        is_fit = not any(isnan(point.sum) for point in metric.data.data_points)
+    else:
+        is_fit = not _kind(metric)[1] or all(point.value >= 0 for point in metric.data.data_points)
+    return None if is_fit else "one of its sums is negative or not a number"
+
+
+def _names(metric: Metric) -> list[str]:
+    """All that OpenMetrics lets no other metric be called: the family's own name, then what its samples may have."""
+    from opentelemetry.exporter.prometheus._mapping import map_unit, sanitize_full_name
+    from opentelemetry.sdk.metrics.export import Histogram
+
+    kind, is_counter = _kind(metric)
+    name, unit, suffixes = sanitize_full_name(metric.name), map_unit(metric.unit or ""), []
+    if kind is Histogram:
+        suffixes = ["_bucket", "_count", "_sum", "_created"]
+    elif is_counter:
+        name, suffixes = name.removesuffix("_total"), ["_total", "_created"]
+    if unit and not name.endswith(f"_{unit}"):
+        name = f"{name}_{unit}"
+    return [name, *(name + suffix for suffix in suffixes)]
 
 
 def _kind(metric: Metric) -> tuple[type, bool]:
     return type(metric.data), getattr(metric.data, "is_monotonic", False)
+
+
+def _labelled(metric: Metric) -> Metric:
+    """A histogram as it was, whose label `le` is its bounds' alone and has always the same form."""
+    from opentelemetry.sdk.metrics.export import Histogram
+
+    if not isinstance(metric.data, Histogram):
+        return metric
+    points = [
+        replace(
+            point,
+            explicit_bounds=[float(bound) for bound in point.explicit_bounds],
+            attributes={
+                "exported_le" if key == "le" else key: value for key, value in (point.attributes or {}).items()
+            },
+        )
+        for point in metric.data.data_points
+    ]
+    labelled: Metric = replace(metric, data=replace(metric.data, data_points=points))
+    return labelled
 
 
 def _joined(first: Metric, other: Metric, scope: str) -> Metric:

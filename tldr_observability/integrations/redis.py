@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import weakref
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,7 +44,11 @@ _PART_OF_THE_GAME: Final = ("WatchError", "NoScriptError")  # redis-py or the ho
 _QUEUES: Final = ("command_stack", "_command_queue", "_command_stack")  # by kind of pipeline and age of redis-py
 _CODE = re.compile(r"(?:Command # \d+ \(.*\) of pipeline caused error: )?([A-Z]{2,20}) ", re.DOTALL)
 
-_clients: weakref.WeakSet[Any] = weakref.WeakSet()
+_CLASS: Final = vars(object)["__class__"]  # sets the true class of an object, whatever it says of itself
+_MARK: Final = "_tldr_observed"
+
+_clients: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # by id: not all can be hashed
+_unobserved: set[str] = set()
 
 
 def instrument(client: Any) -> str:
@@ -53,20 +58,27 @@ def instrument(client: Any) -> str:
 
     Args:
         client: sync or async, of one server or of a cluster.
+
+    Returns:
+        Of how many, and which clients can't be observed, for what reason.
     """
     refuse_unless_client(client)
-    if client not in _clients:
-        client.__class__ = _observing_client(client, _Target(client))
-        _clients.add(client)
+    try:
+        _observe(client)
+    except Exception as error:  # noqa: BLE001 - the service's own class may do as it likes, and work without us
+        _unobserved.add(f"; not those of a {type(client).__name__}: {error}")
     count = len(_clients)
-    return f"the commands of {count} client{'s' if count > 1 else ''}, without their arguments"
+    return f"the commands of {count} client{'' if count == 1 else 's'}, without their arguments" + "".join(
+        sorted(_unobserved)
+    )
 
 
 def uninstrument() -> None:
     """Undo `instrument` for every client."""
-    for client in tuple(_clients):
-        client.__class__ = client.__class__.__mro__[1]
+    for client in tuple(_clients.values()):
+        _CLASS.__set__(client, type(client).__mro__[1])
     _clients.clear()
+    _unobserved.clear()
 
 
 def refuse_unless_client(client: Any) -> None:
@@ -75,13 +87,30 @@ def refuse_unless_client(client: Any) -> None:
     Raises:
         ConfigurationError: `client` is no client of redis-py.
     """
-    if not any(kind.__module__.partition(".")[0] == "redis" for kind in client.__class__.__mro__) or not all(
-        hasattr(client, name) for name in ("execute_command", "pipeline")
-    ):
+    fits = False
+    with suppress(Exception):  # a lazy proxy may have no client yet
+        fits = _is_client(client.__class__)
+    if not fits:
         raise ConfigurationError(
             "redis: expected a client of redis-py (redis.Redis, redis.asyncio.Redis or one of their RedisCluster), "
             f"got {type(client).__name__}; give the client itself: redis=redis.Redis.from_url(url)"
         )
+
+
+def _is_client(kind: type) -> bool:
+    return any(base.__module__.partition(".")[0] == "redis" for base in kind.__mro__) and all(
+        hasattr(kind, name) for name in ("execute_command", "pipeline")
+    )
+
+
+def _observe(client: Any) -> None:
+    if not _is_client(type(client)):  # but it says so: a lazy proxy, or a mock
+        client = getattr(client.execute_command, "__self__", None)
+        if not _is_client(type(client)):
+            raise TypeError("there is no client of redis-py behind it")
+    if not hasattr(type(client), _MARK):
+        _CLASS.__set__(client, _observing_client(type(client), _Target(client)))
+        _clients[id(client)] = client
 
 
 class _Target:
@@ -144,35 +173,66 @@ class _Call:
             self._target.duration.record(seconds, series)
 
 
-def _observing_client(client: Any, target: _Target) -> type:
+def _observing_client(kind: type, target: _Target) -> type:
     """Make the class of an observed client.
 
     A class of its own and not wrappers on the instance: each pipeline would refer to itself by its wrappers, and give
     its connection back to the pool when the garbage collector comes by.
     """
-    kind: type = client.__class__
     around = functools.partial(_around, target=target, is_async="asyncio" in _modules_of(kind))
-    make_pipeline: Callable[..., Any] = kind.pipeline  # type: ignore[attr-defined]
 
     @functools.cache
     def observing_pipeline(kind: type) -> type:
         commands = {"execute": _pipeline, "immediate_execute_command": _command}
         return _subclass(kind, {name: around(kind, name, how) for name, how in commands.items() if hasattr(kind, name)})
 
-    @functools.wraps(make_pipeline)
-    def pipeline(self: Any, *args: Any, **kwargs: Any) -> Any:
-        made = make_pipeline(self, *args, **kwargs)
-        with guarded("observing a Redis pipeline"):
-            made.__class__ = observing_pipeline(made.__class__)
+    methods = {
+        "execute_command": around(kind, "execute_command", _command),
+        "pipeline": _making(kind, "pipeline", observing_pipeline),
+    }
+    # Makes one with a connection of its own, of the class that the client says to be; a service's `client` is its own.
+    if str(getattr(getattr(kind, "client", None), "__module__", "")).startswith("redis."):
+        methods["client"] = _making(kind, "client", lambda made: observing if made is kind else made)
+    observing = _subclass(kind, methods)
+    return observing
+
+
+def _making(kind: type, name: str, observing: Callable[[type], type]) -> Callable[..., Any]:
+    original: Callable[..., Any] = getattr(kind, name)
+
+    @functools.wraps(original)
+    def make(self: Any, *args: Any, **kwargs: Any) -> Any:
+        made = original(self, *args, **kwargs)
+        with guarded(f"observing a Redis {name}"):
+            _CLASS.__set__(made, observing(type(made)))
         return made
 
-    return _subclass(kind, {"execute_command": around(kind, "execute_command", _command), "pipeline": pipeline})
+    return make
 
 
-def _subclass(kind: type, methods: dict[str, Any]) -> type:
-    """Derive a class that differs in these methods only, so that an instance can change its class for it."""
-    names = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind)(kind.__name__, (kind,), {**names, **methods})
+def _subclass(kind: Any, methods: dict[str, Any]) -> type:
+    """Derive a class that differs in these methods only, so that an instance can change its class for it.
+
+    An instance goes on saying that it is of the original class, by which it is compared, copied and pickled.
+    """
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        made = kind.__reduce_ex__(self, protocol)
+        if not isinstance(made, tuple):
+            return made
+        return (made[0], tuple(kind if each is type(self) else each for each in made[1]), *made[2:])
+
+    names = {
+        "__slots__": (),
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "__class__": property(lambda _: kind, _CLASS.__set__),
+        "__reduce_ex__": reduce,
+        _MARK: True,
+    }
+    made: type = type(kind)(kind.__name__, (kind,), {**names, **methods})
+    return made
 
 
 def _around(kind: type, name: str, describe: Describe, *, target: _Target, is_async: bool) -> Callable[..., Any]:

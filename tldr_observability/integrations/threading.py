@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from concurrent import futures
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
 
@@ -21,7 +22,25 @@ __all__ = ["instrument", "uninstrument"]
 
 _PATCHED = ((threading.Thread, "start"), (futures.ThreadPoolExecutor, "submit"))
 
-_originals: list[Any] = []
+_LIBRARIES: Final = frozenset(
+    (
+        "aiosqlite",
+        "anyio",
+        "apscheduler",
+        "celery",
+        "kombu",
+        "logfire",
+        "multiprocessing",
+        "opentelemetry",
+        "psycopg_pool",
+        "redis",
+    )
+)
+"""Top-level modules whose threads work for everybody, whichever request happens to start them."""
+
+_patches: dict[tuple[Any, str], Any] = {}
+"""Ours by what they replace; those that somebody else's patch covers stay when all is undone."""
+_active = False
 _pool = threading.local()
 """`growing` while a pool may start a thread, which works for everybody and belongs to no request."""
 
@@ -30,28 +49,34 @@ def instrument() -> str:
     """Carry span and context into each thread, timer and task of a thread pool; a second call does nothing.
 
     They are those of the moment in which a thread is started or a task is submitted. `asyncio.to_thread` and
-    `run_in_executor` use a thread pool, too.
+    `run_in_executor` use a thread pool, too. The threads of some libraries are left alone, see `_LIBRARIES`.
     """
+    global _active  # noqa: PLW0603 - the threads of the process are patched, and ask here
     import wrapt
 
-    if not _originals:
-        _originals.extend(vars(owner)[name] for owner, name in _PATCHED)
-        wrappers: tuple[Any, ...] = (_start, _submit)
-        for (owner, name), wrapper in zip(_PATCHED, wrappers, strict=True):
+    wrappers: tuple[Any, ...] = (_start, _submit)
+    for place, wrapper in zip(_PATCHED, wrappers, strict=True):
+        if place not in _patches:
+            owner, name = place
             wrapt.wrap_function_wrapper(owner, name, wrapper)
+            _patches[place] = vars(owner)[name]
+    _active = True
     return "span and context go along into threads, timers and thread pools"
 
 
 def uninstrument() -> None:
-    """Undo `instrument`."""
-    for (owner, name), original in zip(_PATCHED, _originals, strict=False):
-        setattr(owner, name, original)
-    _originals.clear()
+    """Undo `instrument`; what somebody else has patched since stays, and ours below it does nothing any more."""
+    global _active  # noqa: PLW0603
+    _active = False
+    for (owner, name), ours in list(_patches.items()):
+        if vars(owner)[name] is ours:
+            setattr(owner, name, ours.__wrapped__)
+            del _patches[owner, name]
 
 
 def _start(start: Callable[[], None], thread: threading.Thread, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Run in place of `Thread.start`: the thread's `run`, whoever defines it, finds the starter's context."""
-    if getattr(_pool, "growing", False):
+    if not _active or getattr(_pool, "growing", False) or _is_nobodys(thread):
         start(*args, **kwargs)
         return
     mine = vars(thread)
@@ -79,6 +104,8 @@ def _submit(
     kwargs: dict[str, Any],
 ) -> futures.Future[Any]:
     """Run in place of `ThreadPoolExecutor.submit`."""
+    if not _active:
+        return submit(*args, **kwargs)
     # Pools of sub-interpreters (Python 3.14) pickle what they are given.
     if args and type(pool).__module__ != "concurrent.futures.interpreter":
         with guard.guarded("carrying the context into a thread pool"):
@@ -89,6 +116,14 @@ def _submit(
         return submit(*args, **kwargs)
     finally:
         _pool.growing = before
+
+
+def _is_nobodys(thread: threading.Thread) -> bool:
+    target = getattr(thread, "_target", None)
+    while isinstance(target, partial):
+        target = target.func
+    modules = (getattr(each, "__module__", None) for each in (type(thread), target))
+    return any(isinstance(name, str) and name.partition(".")[0] in _LIBRARIES for name in modules)
 
 
 def _carried(work: Callable[..., Any], begun: Callable[[], None] | None = None) -> Callable[..., Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tldr_observability.redaction.names import COUNT, HARMLESS
-from tldr_observability.redaction.values import is_number, is_placeholder
+from tldr_observability.redaction.names import HARMLESS
+from tldr_observability.redaction.telling import tells_nothing
 
 if TYPE_CHECKING:
     from tldr_observability.redaction.match import Withhold
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["redact_multipart"]
 
-_NAME: Final = re.compile(r"form-data;[^\n]{0,200}?(?<![\w])name=\\?[\"']?([^\"';\r\n\\]{1,128})")
+_NAME: Final = re.compile(r"form-data;[^\n]{0,200}?(?<![\w])name=\\?[\"']?([^\"';\r\n\\]{1,128})", re.IGNORECASE)
 _BLANK: Final = re.compile(r"\r?\n\r?\n|(?:\\r)?\\n(?:\\r)?\\n")
 _BOUNDARY: Final = re.compile(r"(?:\r?\n|(?:\\r)?\\n)--")
 
@@ -32,7 +32,7 @@ def redact_multipart(text: str, names: Names, withhold: Withhold) -> str:
         position = end
         content = text[start:end]
         decision = names.decide_parameter(found[1])
-        if decision == HARMLESS or is_placeholder(content) or (decision == COUNT and is_number(content)):
+        if decision == HARMLESS or tells_nothing(content, decision):
             continue
         pieces += text[done:start], withhold(content, found[1])
         done = end

@@ -15,12 +15,14 @@ from urllib.parse import unquote_plus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["COUNT", "HARMLESS", "SECRET", "Names"]
+__all__ = ["COUNT", "HARMLESS", "SECRET", "WEAK", "Names"]
 
 HARMLESS: Final = 0
 COUNT: Final = 1
 """A number under this name is harmless, anything else is a secret: `tokens`, `has_password`."""
-SECRET: Final = 2
+WEAK: Final = 2
+"""A state, a kind or a small number under this name is harmless, all else a secret: `session`, `auth`, `pass`."""
+SECRET: Final = 3
 
 _MAX_LENGTH: Final = 128
 _MOST_NAMES: Final = 4096
@@ -37,6 +39,7 @@ _ANYWHERE: Final = _set(
     "requirepass masterauth sasl"
 )
 _AT_THE_END: Final = _set("auth oauth pass pin session sid sig cred creds pw psk userinfo")
+_WEAK: Final = _set("auth oauth pass session sid sig signature")
 _ENDINGS: Final = (
     "password",
     "passwd",
@@ -108,12 +111,13 @@ _PHRASES: Final = (
 )
 _ABOUT_IT: Final = _set(
     "accepted age alg algorithm at attempt attempts budget changed class complexity consent count counts counter date "
-    "days disabled domain duration enabled end ended endpoint errors exist exists expire expired expires expiration "
-    "expiry failures field fields file format hours id ids index issuer kind length len limit limits location lifetime "
+    "days disabled domain duration enabled end ended endpoint error errors exception exist exists expire expired "
+    "expires expiration expiry failures field fields file format hours id ids index issuer kind length len limit "
+    "limits location lifetime "
     "method methods minutes mode ms name names on path policy present provider provided rate remaining requests "
     "required resets rotated rotation scope scopes seconds set size source start started stats status stdin strength "
     "style supported timeout time total ttl type types uri url usage used user valid validated validity verified "
-    "version"
+    "version warning"
 )
 """As the last word of a name: it tells of the secret, and is not the secret."""
 _COUNTS: Final = _set("tokens cookies credentials passwords secrets keys sessions")
@@ -129,6 +133,8 @@ _PARAMETERS: Final = _set(
 )
 """Of query strings and forms only: too common as words to be looked for elsewhere."""
 
+_CLASSES: Final = ("Error", "Exception", "Warning")
+_ESCAPED: Final = re.compile(r"\\u00([0-7][0-9A-Fa-f])")
 _WORD: Final = re.compile(r"[A-Z]++(?![a-z])|[A-Z]?[a-z]++|[^\W\d_A-Za-z]++")
 
 
@@ -152,8 +158,12 @@ class Names:
         name = name[-_MAX_LENGTH:]
         if "%" in name:
             name = unquote_plus(name)
+        if "\\u00" in name:
+            name = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), name)
         if any(pattern.search(name) for pattern in self._patterns):
             return SECRET
+        if name.endswith(_CLASSES):
+            return HARMLESS
         return max(_of_words(_words(name)), _of_words(_words(name.lower())) if not name.islower() else HARMLESS)
 
     def _decide_key(self, key: str) -> int:
@@ -180,13 +190,13 @@ class Names:
         words = _words(name)
         if words and words[-1] == "key":
             return _HARMLESS_KEY_HEADERS.isdisjoint(words)
-        return self._decide(name) == SECRET or not _HEADER_WORDS.isdisjoint(words)
+        return self._decide(name) >= WEAK or not _HEADER_WORDS.isdisjoint(words)
 
     def _decide_parameter(self, name: str) -> int:
         """Judge the name of a parameter of a query string or form, percent-encoded or not."""
         plain = unquote_plus(name[-_MAX_LENGTH:])
         if plain.lower() in _PARAMETERS:
-            return SECRET
+            return WEAK if plain.lower() in _WEAK else SECRET
         return max(self._decide(plain), self._decide_key(plain))
 
 
@@ -205,7 +215,10 @@ def _of_words(words: list[str]) -> int:
         return HARMLESS
     if not _names_a_secret(words):
         return HARMLESS
-    return COUNT if last in _COUNTS or words[0] in _BEFORE_COUNTS else SECRET
+    if last in _COUNTS or words[0] in _BEFORE_COUNTS:
+        return COUNT
+    strong = [word for word in words if word not in _WEAK]
+    return SECRET if strong and _names_a_secret(strong) else WEAK if last in _WEAK else SECRET
 
 
 def _names_a_secret(words: list[str]) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tldr_observability.redaction.names import COUNT, HARMLESS
-from tldr_observability.redaction.values import Value, begins_string, is_number, is_placeholder, value_at
+from tldr_observability.redaction.code import is_code
+from tldr_observability.redaction.names import HARMLESS
+from tldr_observability.redaction.nesting import end_of_json_string, is_json
+from tldr_observability.redaction.telling import tells_nothing
+from tldr_observability.redaction.values import Value, begins_string, is_placeholder, value_at
 
 if TYPE_CHECKING:
     from tldr_observability.redaction.match import Withhold
@@ -14,16 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["redact_pairs"]
 
-_PAIR: Final = re.compile(
-    r"""(?<![\w.%\-])([\w.%\-]++(?:\[[\w.\-]*+\])*+)   # a name, looked at once: at its beginning
+_FORM: Final = r"""(?<![\w.%\-])(NAME(?:\[[\w.\-]*+\])*+)   # a name, looked at once: at its beginning
     (\\*+["'`])?+
-    (?:(\s*+(?:=>|->|:=|={1,3}+|:)[^\S\n]*+)              # name = value
+    (?:(?(2)\]?+)(\s*+(?:=>|->|:=|!?={1,3}+|:)[^\S\n]*+)   # name = value, d["name"] = value
     |(\s*+,\s*+)                                       # ("name", "value")
     |([^\S\n]++))                                      # --name value
-    """,
-    re.VERBOSE,
-)
+    """
+_PAIR: Final = re.compile(_FORM.replace("NAME", r"[\w.%\-]++"), re.VERBOSE)
+_PAIR_WITH_ESCAPES: Final = re.compile(_FORM.replace("NAME", r"(?:[\w.%\-]|\\u00[0-7][0-9A-Fa-f])++"), re.VERBOSE)
 _ELEMENT: Final = re.compile(r"<((?:[\w\-]++:)?+[\w.\-]++)(?:\s[^<>]*+)?>([^<]++)")
+_ELEMENT_IN_JSON: Final = re.compile(r"<((?:[\w\-]++:)?+[\w.\-]++)(?:\s[^<>]*+)?>((?:[^<\"\\]|\\[^<])++)")
+_ASSIGNED: Final = re.compile(r"(?:[^\S\n]*+\|[^\S\n]*+None)?[^\S\n]*+=[^\S\n]*+")
 _OPENED: Final = re.compile(r"([(\[])\s*+[bru]?\\*+[\"']$")
 _WORDS_BEFORE: Final = re.compile(r"(?<![A-Za-z])([A-Za-z]++(?: [A-Za-z]++)?) $")
 _LINE: Final = re.compile(r"(?:[^\r\n\"'\\]|\\[^rn\"'\\])*+")
@@ -32,7 +36,7 @@ _TYPES: Final = frozenset(
     {"str", "bytes", "int", "float", "bool", "dict", "list", "tuple", "object", "Any", "SecretStr"}
 )
 _PROSE: Final = re.compile(
-    r"cannot|denied|empty|expired|failed|field|incorrect|invalid|is|may|missing|must|needs|not|ok|required|should|too|unknown|valid"
+    r"cannot|denied|disabled|empty|enabled|expired|failed|field|incorrect|invalid|is|may|missing|must|needs|not|ok|required|should|too|unknown|valid"
     r"|was|wrong",
     re.IGNORECASE,
 )
@@ -46,14 +50,21 @@ _SECOND_OF_TWO: Final = re.compile(r"\s*+\]")
 def redact_pairs(text: str, names: Names, withhold: Withhold) -> str:
     """The text without the values of secrets' names; JSON stays JSON."""
     if "<" in text:
-        text = _ELEMENT.sub(lambda found: _element(found, names, withhold), text)
+        text = (_ELEMENT_IN_JSON if is_json(text) else _ELEMENT).sub(
+            lambda found: _element(found, names, withhold), text
+        )
     pieces: list[str] = []
     done = position = 0
-    while (found := _PAIR.search(text, position)) is not None:
+    in_json = is_json(text)
+    pair = _PAIR_WITH_ESCAPES if "\\u00" in text else _PAIR
+    while (found := pair.search(text, position)) is not None:
         position = found.end() if found.lastindex != 5 else found.end(1)  # noqa: PLR2004 - the group of --name value
         value, is_secret = _named_value(text, found, names)
         if value is None:
             continue
+        if in_json and value.quoted and text[value.start - 1] in "'`":
+            end = end_of_json_string(text, value.start)
+            value = value if value.end <= end else Value(value.start, end, end, quoted=True)
         shown = withhold(text[value.start : value.end], found[1]) if is_secret else text[value.start : value.end]
         if shown != text[value.start : value.end]:
             around = (found[2] or "") if not value.quoted and found[2] != "`" else ""
@@ -66,12 +77,12 @@ def redact_pairs(text: str, names: Names, withhold: Withhold) -> str:
 def _element(found: re.Match[str], names: Names, withhold: Withhold) -> str:
     name, content = found[1].rpartition(":")[2], found[2]
     decision = names.decide(name)
-    if decision == HARMLESS or is_placeholder(content.strip()) or (decision == COUNT and is_number(content)):
+    if decision == HARMLESS or tells_nothing(content.strip(), decision):
         return found[0]
     return found[0][: -len(content)] + withhold(content, name)
 
 
-def _named_value(text: str, found: re.Match[str], names: Names) -> tuple[Value | None, bool]:
+def _named_value(text: str, found: re.Match[str], names: Names) -> tuple[Value | None, bool]:  # noqa: PLR0911 - each says why there is none
     """The value that a name stands for, and whether it is a secret; None where it is to be looked into."""
     name, quote, equals, comma, _ = found.groups()
     start = found.end()
@@ -91,7 +102,13 @@ def _named_value(text: str, found: re.Match[str], names: Names) -> tuple[Value |
         line = _LINE.match(text, start)
         end = max(value.end, line.end() if line else 0)
         value = Value(start, end, end, quoted=False)
-    return value, not _tells_nothing(text, value, name, decision, typed=bool(equals and ":" in equals))
+    if not _tells_nothing(text, value, name, decision, equals or ""):
+        return value, True
+    assigned = _ASSIGNED.match(text, value.end) if equals and ":" in equals and not value.quoted else None
+    if assigned is None or not begins_string(text, assigned.end()):
+        return value, False
+    value = value_at(text, assigned.end())  # password: str = "x"
+    return value, value is not None and not tells_nothing(text[value.start : value.end], decision)
 
 
 def _next_line(text: str, start: int) -> int:
@@ -129,6 +146,8 @@ def _decide(text: str, found: re.Match[str], names: Names) -> int:
 
 def _value_beside(text: str, start: int, names: Names) -> Value | None:
     """The value of `{"name": "password", "value": "x"}`."""
+    if not begins_string(text, start):
+        return None
     named = value_at(text, start)
     if named is None or not named.quoted or names.decide(text[named.start : named.end][:128]) == HARMLESS:
         return None
@@ -137,15 +156,17 @@ def _value_beside(text: str, start: int, names: Names) -> Value | None:
     return None if value is None or is_placeholder(text[value.start : value.end]) else value
 
 
-def _tells_nothing(text: str, value: Value, name: str, decision: int, *, typed: bool) -> bool:
+def _tells_nothing(text: str, value: Value, name: str, decision: int, equals: str) -> bool:
     content = text[value.start : value.end]
-    if is_placeholder(content) or (decision == COUNT and is_number(content)):
+    if tells_nothing(content, decision):
         return True
     if value.quoted:
         return False
     last = name.rpartition(".")[2]
     # The lines of code in a stack trace: `password: str`, `token=token`, `password=self.password`.
     # And the words of a refusal: `password: must be longer`.
-    if typed and (content in _TYPES or _PROSE.fullmatch(content)):
+    if ":" in equals and (content in _TYPES or _PROSE.fullmatch(content)):
+        return True
+    if is_code(content, last, equals):
         return True
     return content == last or content.endswith(f".{last}")

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["redact_prose"]
 
 _SAID: Final = re.compile(
-    r"""(?P<name>passwords?|passwd|passphrase|passcode|pwd|secret|token|api[ _\-]?key|(?<![a-z])(?:pin|ssn|otp|cvv|cvc))
-    (?P<between>[ \t]++(?:(?P<says>is|was|->)[ \t]++)?+)
-    (?P<quote>\\*+["'`])?+(?P<value>[^\s"'`,;()<>\[\]\\]{3,128})""",
+    r"""(?P<name>passwords?|passwd|passphrase|passcode|pwd|secret|token|api[ _\-]?key
+    |(?:verification|security|access|login|confirmation|one[ \-]time|backup|recovery)\ code
+    |(?<![a-z])(?:pin|ssn|otp|cvv|cvc))
+    (?P<between>[ \t]++(?:(?P<says>is|was|->|(?:provided|supplied|given|received):)[ \t]++)?+)
+    (?P<quote>\\*+["'`])?+(?P<value>[^\s"'`,;()<>\[\]\\]{3,128}+)(?!\ (?:of|old|ago|seconds|minutes|hours|days)\b)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _NUMERIC: Final = frozenset({"pin", "ssn", "otp", "cvv", "cvc"})
@@ -25,6 +27,11 @@ _COMMANDS: Final = (
     re.compile(r"((?:redis|valkey)-cli [^\n]{0,200}?-a )([^\s\"'\\]++)"),
     re.compile(r"((?:mysql|mariadb)[\w\-]{0,16} [^\n]{0,200}?-p)([^\s\"'\\]++)"),
 )
+_LISTS: Final = (
+    re.compile(r"([\"'](?:-u|--user|--proxy-user)\\?[\"'],\s{0,8}\\?[\"'][^\s:\"'\\]{1,128}:)([^\"'\\]++)"),
+    re.compile(r"((?:redis|valkey)-cli\\?[\"'],[^\n\]]{0,200}?[\"']-a\\?[\"'],\s{0,8}\\?[\"'])([^\"'\\]++)"),
+    re.compile(r"((?:mysql|mariadb)[\w\-]{0,16}\\?[\"'],[^\n\]]{0,200}?[\"']-p)([^\"'\\]++)"),
+)
 _ADDRESS: Final = re.compile(r"((?<![\w.:/@\-])[\w.\-]{1,64}+:)([^\s:@/\"'<>,]{3,128}+)(?=@(?:[\w.\-]++:\d|\w{2,5}\())")
 
 
@@ -32,6 +39,8 @@ def redact_prose(text: str, withhold: Withhold) -> str:
     """The text without values that follow a secret's name directly, if they look like values and not like words."""
     text = _SAID.sub(lambda found: _said(found, withhold), text)
     for pattern in _COMMANDS if " -" in text else ():
+        text = pattern.sub(lambda found: found[1] + _argument(found[2], withhold), text)
+    for pattern in _LISTS if "'-" in text or '"-' in text else ():
         text = pattern.sub(lambda found: found[1] + _argument(found[2], withhold), text)
     return _ADDRESS.sub(lambda found: found[1] + _argument(found[2], withhold), text) if "@" in text else text
 

@@ -14,16 +14,17 @@ from tldr_observability.redaction.database_errors import redact_database_errors
 from tldr_observability.redaction.keys import Reading, reading_of
 from tldr_observability.redaction.match import REDACTED, RedactionMatch
 from tldr_observability.redaction.multipart import redact_multipart
-from tldr_observability.redaction.names import COUNT, HARMLESS, Names
+from tldr_observability.redaction.names import HARMLESS, SECRET, Names
 from tldr_observability.redaction.numbers import is_card, redact_numbers
 from tldr_observability.redaction.pairs import redact_pairs
 from tldr_observability.redaction.prose import redact_prose
 from tldr_observability.redaction.redis_commands import redact_redis
 from tldr_observability.redaction.shapes import redact_shapes
 from tldr_observability.redaction.sql import without_literals
+from tldr_observability.redaction.telling import tells_nothing
 from tldr_observability.redaction.urls import redact_path, redact_query, redact_url, redact_urls
 from tldr_observability.redaction.validation import redact_validation
-from tldr_observability.redaction.values import is_number, is_placeholder
+from tldr_observability.redaction.values import is_placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +43,12 @@ _DEPTH: Final = 32
 _SMALLEST_CARD: Final = 10**12
 _MOST_LOOKS: Final = 8
 _MOST_CLEAN: Final = 2_048
-_LONGEST_CLEAN: Final = 256
+_SHORT: Final = 256
+_LONGEST_CLEAN: Final = 2_048
+_MOST_LONG_CLEAN: Final = 256
+_COMMAND_WITH_PASSWORD: Final = re.compile(r"(?:.*/)?(?:mysql|mariadb)[\w\-]*")
+_COMMAND_WITH_AUTH: Final = re.compile(r"(?:.*/)?(?:redis|valkey)-cli")
+_USER: Final = frozenset({"-u", "--user", "--proxy-user"})
 _FORM: Final = re.compile(r"[\w.%\-\[\]+*~]++=[^\s\"'{<]*+")
 
 _logger = logging.getLogger("tldr_observability")
@@ -72,6 +78,7 @@ class Redactor:
         self._readings: dict[str, tuple[Reading, int]] = {}
         # Texts without secrets are told again at the price of a look-up; a text with one is never kept.
         self._clean: dict[Reading, set[str]] = {reading: set() for reading in Reading}
+        self._long_clean: dict[Reading, set[str]] = {reading: set() for reading in Reading}
 
     def attribute(self, key: str, value: Any) -> Any:
         """The value of an attribute, or of a log record's body, in the form in which it came."""
@@ -111,11 +118,11 @@ class Redactor:
         reading, decision = reading_of(key), HARMLESS
         if reading is Reading.HEADER:
             secret = self._names.is_secret_header(key.partition(".header.")[2])
-            reading, decision = Reading.TEXT, 2 if secret else HARMLESS
+            reading, decision = Reading.TEXT, SECRET if secret else HARMLESS
         elif reading is Reading.NAMED:
             reading, decision = Reading.TEXT, self._names.decide_key(key)
         elif reading is Reading.PARAMETERS:
-            reading, decision = Reading.TEXT, 2
+            reading, decision = Reading.TEXT, SECRET
         if len(self._readings) >= _MOST_CLEAN:
             self._readings.clear()
         self._readings[key] = (reading, decision)
@@ -123,15 +130,12 @@ class Redactor:
 
     def _whole(self, key: str, value: Any, decision: int) -> Any:
         """A value whose key says that it is a secret, as a whole."""
-        if value is None or (isinstance(value, str) and is_placeholder(value)):
+        if value is None or isinstance(value, bool):
             return value
         if isinstance(value, (list, tuple)):
             return type(value)([self._whole(key, each, decision) for each in value])
-        if decision == COUNT and (
-            isinstance(value, (bool, int, float)) or (isinstance(value, str) and is_number(value))
-        ):
-            return value
-        return self._withhold(key, value if isinstance(value, str) else str(value), key)
+        text = value if isinstance(value, str) else str(value)
+        return value if tells_nothing(text, decision) else self._withhold(key, text, key)
 
     def _any(self, key: str, value: Any, reading: Reading, depth: int) -> Any:
         match value:
@@ -152,7 +156,30 @@ class Redactor:
     def _items(self, key: str, value: Any, reading: Reading, depth: int) -> Any:
         if isinstance(value, Mapping):
             return {name: self._member(str(name), each, depth) for name, each in value.items()}
-        return type(value)([self._any(key, each, reading, depth) for each in value])
+        before, parts = "", []
+        command = value[0] if value and isinstance(value[0], str) else ""
+        for each in value:
+            shown = self._argument(key, command, before, each) if isinstance(each, str) else each
+            parts.append(shown if shown != each else self._any(key, each, reading, depth))
+            before = each if isinstance(each, str) else ""
+        return type(value)(parts)
+
+    def _argument(self, key: str, command: str, before: str, value: str) -> str:
+        """The part of a command line, by the part before it: `['--password', 'x']`, `['mysql', '-px']`."""
+        if before.startswith("-"):
+            decision = self._names.decide(before.strip("-")) if "=" not in before else HARMLESS
+            if decision != HARMLESS and not value.startswith("--") and not tells_nothing(value, decision):
+                return self._withhold(key, value, before)
+            user, colon, password = value.partition(":")
+            if before in _USER and colon and not is_placeholder(password):
+                return f"{user}:{self._withhold(key, password, before)}"
+            if before == "-a" and _COMMAND_WITH_AUTH.fullmatch(command) and not is_placeholder(value):
+                return self._withhold(key, value, before)
+        if value.startswith("-p") and _COMMAND_WITH_PASSWORD.fullmatch(command) and not is_placeholder(value[2:]):
+            return f"-p{self._withhold(key, value[2:], '-p')}"
+        if before == "AUTH" and not is_placeholder(value):
+            return self._withhold(key, value, before)
+        return value
 
     def _member(self, name: str, value: Any, depth: int) -> Any:
         decision = self._names.decide_key(name)
@@ -162,12 +189,13 @@ class Redactor:
 
     def _string(self, key: str, value: str, reading: Reading) -> str:
         try:
-            clean = self._clean[reading]
+            is_short = len(value) <= _SHORT
+            clean = self._clean[reading] if is_short else self._long_clean[reading]
             if value in clean:
                 return value
             shown = self._settled(_bounded(value), reading, partial(self._withhold, key))
             if shown == value and len(value) <= _LONGEST_CLEAN:
-                if len(clean) >= _MOST_CLEAN:
+                if len(clean) >= (_MOST_CLEAN if is_short else _MOST_LONG_CLEAN):
                     clean.clear()
                 clean.add(value)
         except Exception:  # noqa: BLE001 - closed
@@ -188,7 +216,7 @@ class Redactor:
     def _shown(self, value: str, reading: Reading, withhold: Withhold) -> str:
         match reading:
             case Reading.STATEMENT if not value.lstrip().startswith(("{", "[")):
-                value = without_literals(redact_redis(value, withhold))
+                value = without_literals(redact_redis(value, withhold, is_command=True))
             case Reading.QUERY:
                 value = redact_query(value, self._names, withhold, self.text)
             case Reading.BODY if _FORM.fullmatch(value):
@@ -202,7 +230,7 @@ class Redactor:
     def _free(self, text: str, withhold: Withhold) -> str:
         if suspicion.has_error(text):
             text = redact_validation(redact_database_errors(text, withhold), self._names, withhold)
-        if "form-data" in text:
+        if "orm-data" in text or "ORM-DATA" in text:
             text = redact_multipart(text, self._names, withhold)
         if suspicion.has_shape(text):
             text = redact_shapes(text, withhold)

@@ -19,6 +19,11 @@ _TOKEN: Final = re.compile(
 )
 _STRING: Final = re.compile(r"(?:[^'\\]|''|\\[^'])*+'")
 _ESCAPED: Final = re.compile(r"(?:[^'\\]|''|\\.)*+'", re.DOTALL)
+_LIST: Final = frozenset({"in", "values"})
+_NO_LIST: Final = frozenset({
+    "and", "as", "from", "group", "having", "join", "limit", "on", "or", "order", "returning", "select", "set",
+    "union", "where",
+})  # fmt: skip
 _COMPARED: Final = re.compile(r"(?:[=<>]|\b(?i:like|in|values)\b[\s(]*+|(?i:identified by))\s*+$")
 
 
@@ -26,9 +31,12 @@ def without_literals(statement: str) -> str:
     """A statement with `?` for each text, number and comment. What can't be told apart for sure is a literal too."""
     pieces: list[str] = []
     done = position = 0
+    in_list = False
     while (found := _TOKEN.search(statement, position)) is not None:
         position = found.end()
-        end = _end_of_literal(statement, found)
+        word = found[0].lower() if found.lastgroup == "word" else ""
+        in_list = word in _LIST or (in_list and word not in _NO_LIST)
+        end = _end_of_literal(statement, found, in_list=in_list)
         if end is None:
             continue
         pieces += statement[done : found.start()], "?"
@@ -36,7 +44,7 @@ def without_literals(statement: str) -> str:
     return "".join((*pieces, statement[done:])) if pieces else statement
 
 
-def _end_of_literal(statement: str, found: re.Match[str]) -> int | None:
+def _end_of_literal(statement: str, found: re.Match[str], *, in_list: bool) -> int | None:
     match found.lastgroup:
         case "comment" | "number":
             return found.end()
@@ -50,6 +58,8 @@ def _end_of_literal(statement: str, found: re.Match[str]) -> int | None:
         case "name":
             # MySQL's and SQLite's second kind of text, where another database would have a name.
             before = _COMPARED.search(statement[max(0, found.start() - 24) : found.start()])
-            is_text = "`" in statement or (before is not None and not statement.startswith(".", found.end()))
+            is_text = "`" in statement or (
+                (in_list or before is not None) and not statement.startswith(".", found.end())
+            )
             return found.end() if is_text or not found[0].endswith('"') else None
     return None

@@ -13,7 +13,7 @@ __all__ = ["has_error", "has_name", "has_number", "has_shape", "has_sign", "has_
 _SIGN: Final = re.compile(r"[=:>,\-\"'\d]")
 _NAME: Final = re.compile(
     r"pass|pwd|pw|secret|token|key|auth|cookie|csrf|xsrf|jwt|jws|bearer|dpop|ssn|cv[vc]|csc|otp|mnemonic|sess|sid|sig|hmac|cred|pin|psk|sasl"
-    r"|card|security|code|phrase|assertion|saml|number|userinfo|%|@|curl|-cli |mysql|mariadb"
+    r"|card|security|code|phrase|assertion|saml|number|userinfo|%|@|\\u00|curl|-cli |mysql|mariadb"
 )
 _TECHNICAL: Final = re.compile(r"[0-9a-f\-: .TZ+]*+")
 _RUN: Final = re.compile(r"[^\s,;'\"(){}\[\]<>|]{15}")
@@ -21,7 +21,7 @@ _SCHEMES: Final = ("earer ", "asic ", "EARER ", "ASIC ", "Digest ", "AWS4", "PRI
 _AWS_SECRET: Final = re.compile(r"[A-Za-z0-9/+]{40}")
 _LENGTH_OF_AWS_SECRET: Final = 40
 _NUMBER: Final = re.compile(r"\d\d\d(?:-\d\d-\d{4}|\d[ \-]?\d{4})")
-_QUOTES: Final = re.compile(r"[(\[\"'$:=]")
+_QUOTES: Final = re.compile(r"[(\[\"'$:=`]")
 _ERROR: Final = re.compile(SIGNS)
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
 from tldr_observability.redaction.match import REDACTED
-from tldr_observability.redaction.names import COUNT, HARMLESS
+from tldr_observability.redaction.names import HARMLESS
 from tldr_observability.redaction.opaque import is_opaque
-from tldr_observability.redaction.values import is_number, is_placeholder
+from tldr_observability.redaction.telling import tells_nothing
+from tldr_observability.redaction.values import is_placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,16 @@ _ONE_TIME: Final = re.compile(
     r"reset|(?:reset|forgot)[_-]?password|password[_-]?reset|verify(?:[_-]?email)?|confirm(?:ation)?|activat(?:e|ion)|invit(?:e|ation)"
     r"|magic(?:[_-]?link)?|unsubscribe|one[_-]time|otp|login[_-]?link"
 )
+_SLUG_PART: Final = r"(?:[a-z]{1,12}\d{0,2}|\d{1,4})"
+_SLUG: Final = re.compile(rf"(?=[a-z]){_SLUG_PART}(?:[\-_]{_SLUG_PART})*+")
+_ONLY_TOKENS: Final = re.compile(r"password|magic|otp|login|invit|unsubscribe")
+_MEDIA: Final = re.compile(
+    r".+\.(?:ts|m3u8|mpd|m4s|mp4|m4a|m4v|mkv|mov|webm|mp3|aac|wav|flac|jpe?g|png|gif|webp|avif|svg|vtt|srt)",
+    re.IGNORECASE,
+)
+_YOUTUBE_CHANNEL: Final = re.compile(r"UC[\w\-]{22}")
+_PUBLIC: Final = frozenset({"channel", "track", "album", "artist", "playlist", "episode"})
+_VOUCHER: Final = re.compile(r"[A-Z]{2}|[A-Z]{4,12}\d\d")
 _KEEPING: Final = re.compile(r"(?:api[_-]?)?keys?|tokens?|secrets?|sessions?|auth|share|bot")
 
 
@@ -105,13 +116,17 @@ def redact_path(path: str, withhold: Withhold) -> str:
 def _is_token(segment: str, before: str) -> bool:
     if is_placeholder(segment) or not _TOKEN.fullmatch(segment):
         return False
+    if _SLUG.fullmatch(segment) and not _ONLY_TOKENS.search(before):
+        return False
     hexadecimal = _HEXADECIMAL.fullmatch(segment) is not None
     digit = any(character.isdigit() for character in segment)
     if _ONE_TIME.fullmatch(before):
         return digit or len(segment) >= _LEAST_OPAQUE
     if len(segment) >= _LEAST_AFTER_WORD and digit and not segment.isdigit() and _KEEPING.fullmatch(before):
         return not hexadecimal or "-" not in segment  # a UUID is more often an id than a key
-    return not hexadecimal and len(segment) >= _LEAST_OPAQUE and is_opaque(segment)
+    if hexadecimal or len(segment) < _LEAST_OPAQUE or before in _PUBLIC:
+        return False
+    return is_opaque(segment) and not _MEDIA.fullmatch(segment) and not _YOUTUBE_CHANNEL.fullmatch(segment)
 
 
 def _parameter(piece: str, names: Names, withhold: Withhold, inner: Callable[[str], str]) -> str:
@@ -119,7 +134,9 @@ def _parameter(piece: str, names: Names, withhold: Withhold, inner: Callable[[st
     if not equals:
         return piece
     decision = names.decide_parameter(name)
-    if decision != HARMLESS and not (is_placeholder(value) or (decision == COUNT and is_number(value))):
+    if name == "code" and _VOUCHER.fullmatch(value):
+        return piece
+    if decision != HARMLESS and not tells_nothing(value, decision):
         return f"{name}={withhold(value, name)}"
     if "%" in value or "+" in value:
         plain = unquote_plus(value)

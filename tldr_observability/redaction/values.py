@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["Value", "begins_string", "is_number", "is_placeholder", "value_at"]
+__all__ = ["Value", "begins_string", "is_number", "is_placeholder", "is_state", "value_at"]
 
 
 class Value(NamedTuple):
@@ -34,10 +34,17 @@ _PLAIN: Final = re.compile(
     re.VERBOSE,
 )
 _PLACEHOLDER: Final = re.compile(
-    r"None|null|nil|undefined|NULL|\*++|\.\.\.|\[redacted\]|\{[\w.!]*+\}|\{\{[^{}]*+\}\}|\$\d++|\?|%s|%\(\w++\)s"
+    r"None|none|null|nil|undefined|NULL|\*++|\.\.\.|\[redacted\]|(?:(?i:bearer|basic|token) )?\{[\w.!]*+\}"
+    r"|\{\{[^{}]*+\}\}|\$\d++|\?|%s|%\(\w++\)s"
     r"|:[A-Za-z_]\w*+|\$\{\w++\}|\$[A-Z_]++|@[a-z_]++"
 )
 _NUMBER: Final = re.compile(r"[+-]?\d++(?:\.\d++)?|true|false|True|False")
+_STATE: Final = re.compile(
+    r"\d{1,3}(?:\.\d{1,3})?(?:ms|[smh])?|v\d|s3v\d|true|false|none|null|yes|no|on|off|ok|enabled|disabled|opened|open|closed|issued"
+    r"|started|ended|active|expired|valid|required|optional|basic|bearer|oauth2?|oidc|saml|ldap|sso|google|github|gitlab|microsoft"
+    r"|azure|apple|facebook|twitter|discord|twitch|okta|auth0|slack|linkedin|keycloak",
+    re.IGNORECASE,
+)
 _NUMBERS: Final = re.compile(r"(?:[\d\s.,+\-{}\[\]()]|true|false|null|True|False|None)*+")
 _KEYS: Final = re.compile(r"(\\*+[\"'])[\w\- ]*+\1\s*+:")
 
@@ -53,6 +60,10 @@ def value_at(text: str, start: int) -> Value | None:
         return None
     quote = _QUOTE.match(text, start)
     if quote is not None:
+        if not quote[1] and text.startswith(quote[2] * 2, quote.end()):  # a text of Python in three quotes
+            end = text.find(quote[2] * 3, quote.end() + 2)
+            if end >= 0:
+                return Value(quote.end() + 2, end, end + 3, quoted=True)
         end, after = _end_of_string(text, quote.end(), len(quote[1]), quote[2])
         return Value(quote.end(), end, after, quoted=True)
     call = _CALL.match(text, start)
@@ -74,6 +85,11 @@ def is_number(value: str) -> bool:
     if value[:1] in {"{", "[", "("}:
         return _NUMBERS.fullmatch(_KEYS.sub("", value)) is not None
     return _NUMBER.fullmatch(value) is not None
+
+
+def is_state(value: str) -> bool:
+    """Whether it is a truth, a small number, or a usual word for how things stand or who signs in."""
+    return _STATE.fullmatch(value) is not None
 
 
 def _end_of_string(text: str, start: int, depth: int, quote: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timing", "begin"]
 
-_duration = automatic(calls.FUNCTION_DURATION, is_open=True)  # with the attributes that `timed` was given
+_duration = automatic(calls.FUNCTION_DURATION)
 
 
 class Timing:

@@ -390,12 +390,12 @@ def test_whichever_import_comes_first_after_the_set_up(
         """
     )
 
-    assert service.wait() == 0, service.output
+    assert service.finish() == 0, service.output
     assert [each.name for each in otlp_receiver.spans] == ["GET", "GET"]
 
 
 def test_threads_that_import_at_once(program: Callable[..., Any], otlp_receiver: OTLPReceiver, server: int) -> None:
-    """Three threads that import both libraries and OpenTelemetry's instrumentation at once neither fail nor lose spans."""
+    """Threads that import both libraries and OpenTelemetry's instrumentation at once neither fail nor lose spans."""
     service = program(
         f"""
         import sys, threading
@@ -420,6 +420,6 @@ def test_threads_that_import_at_once(program: Callable[..., Any], otlp_receiver:
         """
     )
 
-    assert service.wait() == 0, service.output
+    assert service.finish() == 0, service.output
     assert "deadlock" not in service.output
     assert [each.name for each in otlp_receiver.spans] == ["GET", "GET"]

@@ -311,6 +311,6 @@ def test_whichever_import_comes_first_after_the_set_up(program, otlp_receiver, s
         """
     )
 
-    assert service.wait() == 0, service.output
+    assert service.finish() == 0, service.output
     assert [each.name for each in otlp_receiver.spans] == ["S3.ListBuckets"]
     assert otlp_receiver.total(DURATION, {"tldr.storage.operation": "ListBuckets"}) == 1

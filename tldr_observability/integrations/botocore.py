@@ -25,6 +25,7 @@ from tldr_observability import guard, semconv
 from tldr_observability.catalogue import storage
 from tldr_observability.errors import MissingExtraError
 from tldr_observability.instruments import automatic
+from tldr_observability.integrations.importing import import_unless_deadlocked, is_being_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,8 +60,8 @@ def instrument() -> str:
 
     if find_spec("botocore") is None or find_spec(_CONTRIB) is None:
         raise MissingExtraError("observing S3", "s3")
-    if not any(map(_is_being_imported, (_CLIENT, _CONTRIB))):
-        _import_contrib()
+    if not any(map(is_being_imported, (_CLIENT, _CONTRIB))):
+        import_unless_deadlocked(_CONTRIB)
     elif _CONTRIB not in sys.modules:
         wrapt.register_post_import_hook(_contrib_is_imported, _CONTRIB)
     owner = import_module(_CLIENT).BaseClient
@@ -80,19 +81,6 @@ def uninstrument() -> None:
         calls, _calls = _calls, None
         if calls is not None:
             calls.leave()
-
-
-def _is_being_imported(name: str) -> bool:
-    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
-
-
-def _import_contrib() -> None:
-    """Import OpenTelemetry's instrumentation, which imports botocore; where threads collide, the next one will."""
-    try:
-        import_module(_CONTRIB)
-    except RuntimeError as error:
-        if type(error).__name__ != "_DeadlockError":
-            raise
 
 
 def _contrib_is_imported(contrib: Any) -> None:
@@ -142,10 +130,10 @@ class _Calls:
 
     def call(self, wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call AWS."""
-        if not self._joined and self._joins_late():
-            return getattr(self._owner, _METHOD)(client, *args, **kwargs)
         if _calls is not self:
             return wrapped(*args, **kwargs)
+        if not self._joined and self._joins_late():
+            return getattr(self._owner, _METHOD)(client, *args, **kwargs)
         outcome = "failed"
         began = perf_counter()
         try:
@@ -163,7 +151,7 @@ class _Calls:
     def _joins_late(self) -> bool:
         """Whether the span is around from now on, so that this call has to begin again to be inside."""
         try:
-            _import_contrib()
+            import_unless_deadlocked(_CONTRIB)
             with _lock:
                 if _calls is self:
                     self.join(sys.modules.get(_CONTRIB))

@@ -7,7 +7,6 @@ fail without an answer, so the time is measured here.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from importlib.util import find_spec
 from threading import RLock
 from time import perf_counter
@@ -26,6 +25,7 @@ from tldr_observability import context, guard
 from tldr_observability.catalogue import calls
 from tldr_observability.errors import ConfigurationError, MissingExtraError
 from tldr_observability.instruments import automatic
+from tldr_observability.integrations.importing import import_unless_deadlocked, is_being_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,8 +67,8 @@ def instrument(*, propagate_to: Iterable[str] = ()) -> str:
         )
     if find_spec(_CONTRIB) is None or not any(map(find_spec, _LIBRARIES)):
         raise MissingExtraError("observing httpx", "httpx")
-    if not any(map(_is_being_imported, (*_LIBRARIES, _CONTRIB))):
-        _import_contrib()
+    if not any(map(is_being_imported, (*_LIBRARIES, _CONTRIB))):
+        import_unless_deadlocked(_CONTRIB)
     elif _CONTRIB not in sys.modules:
         wrapt.register_post_import_hook(_contrib_is_imported, _CONTRIB)
     _hosts = hosts
@@ -90,19 +90,6 @@ def uninstrument() -> None:
     with _lock:
         while _observed:
             _observed.popitem()[1].leave()
-
-
-def _is_being_imported(name: str) -> bool:
-    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
-
-
-def _import_contrib() -> None:
-    """Import OpenTelemetry's instrumentation, with both libraries; where threads collide, the next one will."""
-    try:
-        import_module(_CONTRIB)
-    except RuntimeError as error:
-        if type(error).__name__ != "_DeadlockError":
-            raise
 
 
 def _contrib_is_imported(_: Any) -> None:
@@ -158,10 +145,10 @@ class _Requests:
 
     def send(self, send: Callable[..., Any], transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Send a request."""
-        if not self._joined and self._joins_late():
-            return self._module.HTTPTransport.handle_request(transport, *args, **kwargs)
         if _observed.get(self._library) is not self:
             return send(*args, **kwargs)
+        if not self._joined and self._joins_late():
+            return self._module.HTTPTransport.handle_request(transport, *args, **kwargs)
         args, kwargs = self._told(args, kwargs)
         began = perf_counter()
         try:
@@ -176,10 +163,10 @@ class _Requests:
         self, send: Callable[..., Any], transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Send a request of an asynchronous client."""
-        if not self._joined and self._joins_late():
-            return await self._module.AsyncHTTPTransport.handle_async_request(transport, *args, **kwargs)
         if _observed.get(self._library) is not self:
             return await send(*args, **kwargs)
+        if not self._joined and self._joins_late():
+            return await self._module.AsyncHTTPTransport.handle_async_request(transport, *args, **kwargs)
         args, kwargs = self._told(args, kwargs)
         began = perf_counter()
         try:
@@ -193,7 +180,7 @@ class _Requests:
     def _joins_late(self) -> bool:
         """Whether the client span is around from now on, so that this request has to begin again to be inside."""
         try:
-            _import_contrib()
+            import_unless_deadlocked(_CONTRIB)
             _join()
         except Exception as error:  # noqa: BLE001 - the host's request goes out without a span
             self._joined = True  # as far as it goes

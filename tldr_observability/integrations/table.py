@@ -63,9 +63,21 @@ INTEGRATIONS: tuple[Integration, ...] = (
     ),
     Integration("redis", "redis_enabled", "redis", ("redis",), (), "redis=client"),
     Integration("celery", "celery_enabled", "celery", ("celery",), (), "celery=app"),
-    Integration("s3", "s3_enabled", "s3", ("botocore",), (f"{_CONTRIB}botocore",), imported=("botocore.client",)),
     Integration(
-        "httpx", "httpx_enabled", "httpx", ("httpx", "httpx2"), (f"{_CONTRIB}httpx",), imported=("httpx", "httpx2")
+        "s3",
+        "s3_enabled",
+        "s3",
+        ("botocore",),
+        (f"{_CONTRIB}botocore",),
+        imported=("botocore.client", "opentelemetry.instrumentation.botocore"),
+    ),
+    Integration(
+        "httpx",
+        "httpx_enabled",
+        "httpx",
+        ("httpx", "httpx2"),
+        (f"{_CONTRIB}httpx",),
+        imported=("httpx", "httpx2", "opentelemetry.instrumentation.httpx"),
     ),
     Integration("threading", "threading_enabled", "", (), imported=("threading",)),
     Integration(

@@ -16,17 +16,17 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
-from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import Link, Status
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from tldr_observability import guard, semconv
+from tldr_observability.export.redacted_span import RedactedSpan, redact
+from tldr_observability.export.withheld import bounded, withheld, without
+from tldr_observability.redaction import REDACTED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.sdk._logs import ReadWriteLogRecord
@@ -40,13 +40,11 @@ if TYPE_CHECKING:
         def text(self, text: str) -> str: ...
 
 
-__all__ = ["RedactedSpan", "RedactingLogProcessor", "RedactingSpanProcessor", "Redaction"]
+__all__ = ["RedactingLogProcessor", "RedactingSpanProcessor", "Redaction"]
 
-_WITHHELD = "[redacted]"
 _SALT = random.token_bytes(16)
 _MOST_RESOURCES = 16
 _MOST_REMEMBERED = 10_000
-_SHORTEST_SECRET = 4
 
 
 class Redaction:
@@ -72,7 +70,7 @@ class Redaction:
     def text(self, text: str, secrets: Iterable[str] = ()) -> str:
         """A name, message or description without secrets, and without these either."""
         for secret in secrets:
-            text = text.replace(secret, _WITHHELD)
+            text = text.replace(secret, REDACTED)
         return self._rules.text(text)
 
     def resource(self, resource: Resource) -> Resource:
@@ -98,7 +96,7 @@ class Redaction:
             span._redaction = self  # type: ignore[attr-defined]  # noqa: SLF001 - its class is ours by now
             span._secrets = secrets  # type: ignore[attr-defined]  # noqa: SLF001
         elif not isinstance(span, RedactedSpan):
-            _redact(span, self, secrets)
+            redact(span, self, secrets)
         return span
 
     def log(self, log: ReadWriteLogRecord) -> None:
@@ -107,8 +105,8 @@ class Redaction:
         log.resource = self.resource(log.resource) if log.resource else log.resource
         secrets: Collection[str] = ()
         if record.attributes and (clean := self.attributes(record.attributes)) is not None:
-            secrets = _withheld(record.attributes, clean)
-            record.attributes = _bounded(_without(clean, secrets), record.attributes)
+            secrets = withheld(record.attributes, clean)
+            record.attributes = bounded(without(clean, secrets), record.attributes)
         body: Any = record.body
         record.body = self.text(body, secrets) if isinstance(body, str) else self._rules.attribute("", body)
         record.event_name = self.text(record.event_name) if record.event_name else record.event_name
@@ -150,61 +148,6 @@ class Redaction:
         return exemplar if clean is None else replace(exemplar, filtered_attributes=clean)
 
 
-class RedactedSpan(ReadableSpan):
-    """A finished span that takes its secrets out when it is first read, on the reader's thread."""
-
-    _redaction: Redaction | None
-    _secrets: Collection[str]
-
-    def _clean(self) -> None:
-        redaction = self._redaction
-        if redaction is not None:  # two threads may do it at once: both come to the same
-            _redact(self, redaction, self._secrets)
-            self._redaction = None
-
-    @property
-    def name(self) -> str:
-        """The name."""
-        self._clean()
-        return super().name
-
-    @property
-    def attributes(self) -> Any:
-        """The attributes."""
-        self._clean()
-        return super().attributes
-
-    @property
-    def events(self) -> Sequence[Event]:
-        """The events."""
-        self._clean()
-        return super().events
-
-    @property
-    def links(self) -> Sequence[Link]:
-        """The links."""
-        self._clean()
-        return super().links
-
-    @property
-    def status(self) -> Status:
-        """The status."""
-        self._clean()
-        return super().status
-
-    @property
-    def resource(self) -> Resource:
-        """The resource."""
-        self._clean()
-        return super().resource
-
-    def to_json(self, indent: int | None = 4) -> str:
-        """The span as JSON."""
-        self._clean()
-        said: str = super().to_json(indent)
-        return said
-
-
 class RedactingSpanProcessor(SpanProcessor):
     """Redacts every span for the processors that come after this one.
 
@@ -225,8 +168,8 @@ class RedactingSpanProcessor(SpanProcessor):
         with guard.guarded("redacting a span's start"):
             secrets: Collection[str] = ()
             if span.attributes and (clean := self._redaction.attributes(span.attributes)) is not None:
-                secrets = _withheld(span.attributes, clean)
-                span.set_attributes(_without(clean, secrets))
+                secrets = withheld(span.attributes, clean)
+                span.set_attributes(without(clean, secrets))
                 if secrets and len(self._secrets) < _MOST_REMEMBERED:
                     self._secrets[span.context.span_id] = secrets
             name = self._redaction.text(span.name, secrets)
@@ -255,7 +198,7 @@ class RedactingLogProcessor(LogRecordProcessor):
         try:
             self._redaction.log(log_record)
         except Exception as error:  # noqa: BLE001 - closed: what can't be looked through doesn't leave
-            log_record.log_record.body = _WITHHELD
+            log_record.log_record.body = REDACTED
             log_record.log_record.attributes = {}
             guard.report("redacting a log record", error)
 
@@ -265,87 +208,6 @@ class RedactingLogProcessor(LogRecordProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
         """Nothing to flush."""
         return True
-
-
-def _redact(span: Any, redaction: Redaction, known: Collection[str]) -> None:
-    """Redact a finished span in place; its counts of dropped attributes, events and links stay."""
-    try:
-        before = span._attributes or {}  # noqa: SLF001 - the fields of OpenTelemetry's ReadableSpan, here and below
-        attributes = redaction.attributes(before)
-        secrets = {*known, *(_withheld(before, attributes) if attributes is not None else ())}
-        if secrets:
-            attributes = _without(attributes if attributes is not None else before, secrets)
-        name = redaction.text(span._name, secrets)  # noqa: SLF001
-        events = [_event(event, redaction, secrets) for event in span._events]  # noqa: SLF001
-        links = [_link(link, redaction) for link in span._links]  # noqa: SLF001
-        status = _status(span._status, redaction, secrets)  # noqa: SLF001
-        resource = redaction.resource(span._resource)  # noqa: SLF001
-    except Exception as error:  # noqa: BLE001 - closed: what can't be looked through doesn't leave
-        name, attributes, events, links = _WITHHELD, {}, [], []
-        status, resource = Status(span._status.status_code), Resource.get_empty()  # noqa: SLF001
-        guard.report("redacting a span", error)
-    span._name, span._status, span._resource = name, status, resource  # noqa: SLF001
-    if attributes is not None:
-        span._attributes = _bounded(attributes, span._attributes)  # noqa: SLF001
-    span._events = _like(events, span._events)  # noqa: SLF001
-    span._links = _like(links, span._links)  # noqa: SLF001
-
-
-def _event(event: Event, redaction: Redaction, secrets: Collection[str]) -> Event:
-    name = redaction.text(event.name, secrets)
-    clean = redaction.attributes(event.attributes or {})
-    if secrets:
-        clean = _without(clean or event.attributes or {}, secrets)
-    if clean is None and name == event.name:
-        return event
-    attributes = event.attributes if clean is None else _bounded(clean, event.attributes)
-    return Event(name, attributes, event.timestamp)
-
-
-def _link(link: Link, redaction: Redaction) -> Link:
-    clean = redaction.attributes(link.attributes or {})
-    return link if clean is None else Link(link.context, _bounded(clean, link.attributes))
-
-
-def _status(status: Status, redaction: Redaction, secrets: Collection[str]) -> Status:
-    said = status.description
-    clean = redaction.text(said, secrets) if said else said
-    return status if clean == said else Status(status.status_code, clean)
-
-
-def _bounded(attributes: Mapping[str, Any], before: Any) -> BoundedAttributes:
-    """Attributes that remember how many were dropped, as the ones before them did."""
-    after = BoundedAttributes(attributes=dict(attributes), immutable=False, extended_attributes=True)
-    after.dropped = getattr(before, "dropped", 0)
-    return after
-
-
-def _withheld(before: Mapping[str, Any], after: Mapping[str, Any]) -> Collection[str]:
-    """The texts that were withheld whole, and are long enough to be told from any other word."""
-    return {
-        value
-        for key, value in before.items()
-        if after[key] == _WITHHELD and isinstance(value, str) and len(value) >= _SHORTEST_SECRET and value != _WITHHELD
-    }
-
-
-def _without(attributes: Mapping[str, Any], secrets: Collection[str]) -> dict[str, Any]:
-    """The attributes with these texts taken out of every other text."""
-    clean = dict(attributes)
-    for key, value in attributes.items():
-        if isinstance(value, str):
-            for secret in secrets:
-                if secret in value:
-                    clean[key] = value = value.replace(secret, _WITHHELD)  # noqa: PLW2901 - one after the other
-    return clean
-
-
-def _like(items: list[Any], before: Any) -> Any:
-    if len(items) == len(before) and all(new is old for new, old in zip(items, before, strict=True)):
-        return before
-    after: BoundedList[Any] = BoundedList.from_seq(max(len(items), 1), items)
-    after.dropped = getattr(before, "dropped", 0)
-    return after
 
 
 def _mark(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

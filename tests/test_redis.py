@@ -307,8 +307,10 @@ def test_other_clients_are_left_alone(seen: Seen) -> None:
     assert type(other) is redis.Redis
 
 
-def test_helpers_of_the_client_are_seen(seen: Seen) -> None:
+def test_helpers_of_the_client_are_seen(seen: Seen, valkey_url: str) -> None:
     """Locks, scripts and a connection of one's own are seen; a script that must be loaded first is no error."""
+    with redis.Redis.from_url(valkey_url) as unseen:
+        unseen.script_flush()
     with seen.client.lock("door", timeout=5):
         pass
     assert seen.client.register_script("return ARGV[1]")(args=[SECRET]) == SECRET.encode()

@@ -19,12 +19,12 @@ _LONGEST_TEXT = 16_384
 _LONGEST_NAME = 128
 _KEPT = 512
 
-_QUOTED = r'"[^"]*+(?:""[^"]*+)*+(?:"|\Z)|`[^`]*+(?:`|\Z)|\[[^\]]*+(?:\]|\Z)'
+_QUOTED = r'"[^"]*+(?:""[^"]*+)*(?:"|\Z)|`[^`]*+(?:`|\Z)|\[[^\]]*+(?:\]|\Z)'
 _PART = rf"(?:[^\W\d][\w$]*+|{_QUOTED})"
 _TOKEN = re.compile(
     r"--[^\n]*+|/\*.*?(?:\*/|\Z)"
     r"|(?P<literal>'[^']*+(?:'|\Z))"
-    rf"|(?P<name>{_PART})(?:\s*+\.\s*+(?P<last>{_PART}))*+(?P<called>(?=\s*+\())?"
+    rf"|(?P<name>{_PART})(?:\s*+\.\s*+(?P<last>{_PART}))*(?P<called>(?=\s*+\())?"
     r"|(?P<mark>[();])",
     re.DOTALL,
 )

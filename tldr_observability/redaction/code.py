@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["is_code"]
 
 _CALL: Final = re.compile(r"(?:[A-Za-z_][A-Za-z_.]*+)?\([A-Za-z_., =*]*+\)")
-_LOOK_UP: Final = re.compile(r"(?:\w++\.)*+(?:environ\[|(?<=\.)(?:get|pop|getenv)\()[\"']\w{1,64}+(?:[\"'][\])])?+")
+_LOOK_UP: Final = re.compile(r"(?:\w++\.)*(?:environ\[|(?<=\.)(?:get|pop|getenv)\()[\"']\w{1,64}+(?:[\"'][\])])?")
 _ATTRIBUTE: Final = re.compile(r"(?:self|cls|settings|config|request|args|kwargs|app)\.[A-Za-z_.]++")
 _GENERIC: Final = re.compile(r"(?:Annotated|Optional|Union|Mapped|list|dict|tuple|set)\[\w*+\]?+")
 _KEYWORDS: Final = frozenset({"await", "not", "lambda", "yield"})

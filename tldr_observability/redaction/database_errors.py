@@ -54,7 +54,7 @@ _QUOTED_IN_JSON: Final = tuple(
     for form in _FORMS
 )
 _LINE: Final = re.compile(r"(?<=LINE )(\d{1,6}: )([^\n]*+)")
-_LINE_IN_JSON: Final = re.compile(r"(?<=LINE )(\d{1,6}: )((?:[^\n\"\\]|\\[^\n])*+)")
+_LINE_IN_JSON: Final = re.compile(r"(?<=LINE )(\d{1,6}: )((?:[^\n\"\\]|\\[^\n])*)")
 _STATEMENT: Final = re.compile(r"\[(?:SQL|parameters): ")
 
 

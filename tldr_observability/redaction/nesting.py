@@ -10,7 +10,7 @@ __all__ = ["end_of_json_string", "is_json"]
 _BEGINNING: Final = re.compile(r"\s*+(?:\{\s*+\"|\[\s*+[\"{\[])")
 
 
-_REST_OF_STRING: Final = re.compile(r"(?:[^\"\\]|\\.)*+", re.DOTALL)
+_REST_OF_STRING: Final = re.compile(r"(?:[^\"\\]|\\.)*", re.DOTALL)
 
 
 def end_of_json_string(text: str, start: int) -> int:

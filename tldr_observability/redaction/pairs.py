@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["redact_pairs"]
 
-_FORM: Final = r"""(?<![\w.%\-])(NAME(?:\[[\w.\-]*+\])*+)   # a name, looked at once: at its beginning
-    (\\*+["'`])?+
+_FORM: Final = r"""(?<![\w.%\-])(NAME(?:\[[\w.\-]*+\])*)   # a name, looked at once: at its beginning
+    (\\*+["'`])?
     (?:(?(2)\]?+)(\s*+(?:=>|->|:=|!?={1,3}+|:)[^\S\n]*+)   # name = value, d["name"] = value
     |(\s*+,\s*+)                                       # ("name", "value")
     |([^\S\n]++))                                      # --name value
     """
 _PAIR: Final = re.compile(_FORM.replace("NAME", r"[\w.%\-]++"), re.VERBOSE)
-_PAIR_WITH_ESCAPES: Final = re.compile(_FORM.replace("NAME", r"(?:[\w.%\-]|\\u00[0-7][0-9A-Fa-f])++"), re.VERBOSE)
-_ELEMENT: Final = re.compile(r"<((?:[\w\-]++:)?+[\w.\-]++)(?:\s[^<>]*+)?>([^<]++)")
-_ELEMENT_IN_JSON: Final = re.compile(r"<((?:[\w\-]++:)?+[\w.\-]++)(?:\s[^<>]*+)?>((?:[^<\"\\]|\\[^<])++)")
+_PAIR_WITH_ESCAPES: Final = re.compile(_FORM.replace("NAME", r"(?:[\w.%\-]|\\u00[0-7][0-9A-Fa-f])+"), re.VERBOSE)
+_ELEMENT: Final = re.compile(r"<((?:[\w\-]++:)?[\w.\-]++)(?:\s[^<>]*+)?>([^<]++)")
+_ELEMENT_IN_JSON: Final = re.compile(r"<((?:[\w\-]++:)?[\w.\-]++)(?:\s[^<>]*+)?>((?:[^<\"\\]|\\[^<])+)")
 _ASSIGNED: Final = re.compile(r"(?:[^\S\n]*+\|[^\S\n]*+None)?[^\S\n]*+=[^\S\n]*+")
 _OPENED: Final = re.compile(r"([(\[])\s*+[bru]?\\*+[\"']$")
 _WORDS_BEFORE: Final = re.compile(r"(?<![A-Za-z])([A-Za-z]++(?: [A-Za-z]++)?) $")
-_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]|\\[^rn\"'\\])*+")
+_LINE: Final = re.compile(r"(?:[^\r\n\"'\\]|\\[^rn\"'\\])*")
 _VALUE_FIELD: Final = re.compile(r"\s*+,?\s*+\\*+[\"']?(?:value|Value|val)\\*+[\"']?\s*+[:=]\s*+")
 _TYPES: Final = frozenset(
     {"str", "bytes", "int", "float", "bool", "dict", "list", "tuple", "object", "Any", "SecretStr"}

@@ -16,8 +16,8 @@ _SAID: Final = re.compile(
     r"""(?P<name>passwords?|passwd|passphrase|passcode|pwd|secret|token|api[ _\-]?key
     |(?:verification|security|access|login|confirmation|one[ \-]time|backup|recovery)\ code
     |(?<![a-z])(?:pin|ssn|otp|cvv|cvc))
-    (?P<between>[ \t]++(?:(?P<says>is|was|->|(?:provided|supplied|given|received):)[ \t]++)?+)
-    (?P<quote>\\*+["'`])?+(?P<value>[^\s"'`,;()<>\[\]\\]{3,128}+)(?!\ (?:of|old|ago|seconds|minutes|hours|days)\b)""",
+    (?P<between>[ \t]++(?:(?P<says>is|was|->|(?:provided|supplied|given|received):)[ \t]++)?)
+    (?P<quote>\\*+["'`])?(?P<value>[^\s"'`,;()<>\[\]\\]{3,128}+)(?!\ (?:of|old|ago|seconds|minutes|hours|days)\b)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _NUMERIC: Final = frozenset({"pin", "ssn", "otp", "cvv", "cvc"})

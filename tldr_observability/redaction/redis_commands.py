@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["redact_redis"]
 
-_NEXT: Final = r"(?:\\?[\"'])?+(?:\s*+,\s*+|[^\S\n]++)[bB]?(?:\\?[\"'])?+"
+_NEXT: Final = r"(?:\\?[\"'])?(?:\s*+,\s*+|[^\S\n]++)[bB]?(?:\\?[\"'])?"
 _PART: Final = r"[^\s\"',\])}]++"
-_AUTH: Final = re.compile(rf"(?<![\w\-.])(AUTH2?|auth2?(?=\\?[\"']))({_NEXT})({_PART})(?:({_NEXT})({_PART}))?+")
+_AUTH: Final = re.compile(rf"(?<![\w\-.])(AUTH2?|auth2?(?=\\?[\"']))({_NEXT})({_PART})(?:({_NEXT})({_PART}))?")
 _REQUIREPASS: Final = re.compile(
     rf"(?<!\w)(requirepass|masterauth|masteruser|tls-key-file-pass)({_NEXT})({_PART})", re.IGNORECASE
 )

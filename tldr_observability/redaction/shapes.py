@@ -78,7 +78,7 @@ _SIGNS: Final = ("eyJ", "AWS4", *(sign for _, signs, _ in _TABLE for sign in sig
 _JWT: Final = re.compile(r"(?<![\w\-])([\w\-]{9,}+)\.[\w\-.]{6,}+")
 _SCHEME: Final = re.compile(r"(?<!\w)(?:[Bb]earer|BEARER|[Bb]asic|BASIC)[ \t]++([\w+/.~\-]{6,}+={0,2}+)")
 _FIELD: Final = r"\w++=(?:\\?\"[^\"\n]*+\"|[^\s\"]++)"
-_DIGEST: Final = re.compile(rf"(?<!\w)(?:Digest|AWS4-HMAC-SHA256)[ \t]++({_FIELD}(?:,?[ \t]*+{_FIELD})*+)")
+_DIGEST: Final = re.compile(rf"(?<!\w)(?:Digest|AWS4-HMAC-SHA256)[ \t]++({_FIELD}(?:,?[ \t]*+{_FIELD})*)")
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_BODY: Final = re.compile(r"[\w+/=\s\\:,.()@\-]*+")
 _PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")

@@ -8,17 +8,17 @@ from typing import Final
 __all__ = ["without_literals"]
 
 _TOKEN: Final = re.compile(
-    r"""(?P<comment>--[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?|(?:(?<=\s)|^)\#[ ][^\n]*+)
+    r"""(?P<comment>--[^\n]*+|/\*(?:[^*]|\*(?!/))*(?:\*/)?|(?:(?<=\s)|^)\#[ ][^\n]*+)
     |(?P<dollar>\$(?:[A-Za-z_]\w*+)?\$)
     |(?P<text>(?<![\w])(?:[eEbBxXnN]|[uU]&|_\w++)?'|')
-    |(?P<name>"(?:[^"]|"")*+(?:"|$))
+    |(?P<name>"(?:[^"]|"")*(?:"|$))
     |(?P<word>`[^`]*+`|[^\W\d]\w*+|[:@$%]++[\w(]*+)
     |(?P<number>0[xX][0-9A-Fa-f]++|(?:\d[\w]*+(?:\.\w*+)?|\.\d\w*+)(?:(?<=[eE])[+\-]\d++)?)
     """,
     re.VERBOSE,
 )
-_STRING: Final = re.compile(r"(?:[^'\\]|''|\\[^'])*+'")
-_ESCAPED: Final = re.compile(r"(?:[^'\\]|''|\\.)*+'", re.DOTALL)
+_STRING: Final = re.compile(r"(?:[^'\\]|''|\\[^'])*'")
+_ESCAPED: Final = re.compile(r"(?:[^'\\]|''|\\.)*'", re.DOTALL)
 _LIST: Final = frozenset({"in", "values"})
 _NO_LIST: Final = frozenset({
     "and", "as", "from", "group", "having", "join", "limit", "on", "or", "order", "returning", "select", "set",

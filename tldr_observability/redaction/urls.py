@@ -34,7 +34,7 @@ _ONE_TIME: Final = re.compile(
     r"|magic(?:[_-]?link)?|unsubscribe|one[_-]time|otp|login[_-]?link"
 )
 _SLUG_PART: Final = r"(?:[a-z]{1,12}\d{0,2}|\d{1,4})"
-_SLUG: Final = re.compile(rf"(?=[a-z]){_SLUG_PART}(?:[\-_]{_SLUG_PART})*+")
+_SLUG: Final = re.compile(rf"(?=[a-z]){_SLUG_PART}(?:[\-_]{_SLUG_PART})*")
 _ONLY_TOKENS: Final = re.compile(r"password|magic|otp|login|invit|unsubscribe")
 _MEDIA: Final = re.compile(
     r".+\.(?:ts|m3u8|mpd|m4s|mp4|m4a|m4v|mkv|mov|webm|mp3|aac|wav|flac|jpe?g|png|gif|webp|avif|svg|vtt|srt)",

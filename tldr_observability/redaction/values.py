@@ -22,7 +22,7 @@ _CALL: Final = re.compile(r"[A-Za-z_][\w.]*+\(")
 _STRUCTURE: Final = re.compile(r"\\*+[\"']|[\[\](){}]")
 _CLOSERS: Final = {quote: re.compile(r"(\\*+)" + quote) for quote in "\"'`"}
 _PLAIN: Final = re.compile(
-    r"""(?:(?i:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)[ \t]++(?=[^\s,;]))?+
+    r"""(?:(?i:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)[ \t]++(?=[^\s,;]))?
     (?:[^\s,;&"'`<>)}\]\\]              # ordinary characters
     |[>)}\]](?=[^\s,;&"'`<>)}\]\\])     # closing ones, where more follows directly
     |,(?=[^\s,;&"'`<>)}\]\\])(?![\w.\-]*+\s*+[=:])
@@ -30,7 +30,7 @@ _PLAIN: Final = re.compile(
     |["'`](?=\w)
     |<(?!/)
     |\\(?=[^\s"'\\nrt])
-    )*+""",
+    )*""",
     re.VERBOSE,
 )
 _PLACEHOLDER: Final = re.compile(
@@ -45,7 +45,7 @@ _STATE: Final = re.compile(
     r"|azure|apple|facebook|twitter|discord|twitch|okta|auth0|slack|linkedin|keycloak",
     re.IGNORECASE,
 )
-_NUMBERS: Final = re.compile(r"(?:[\d\s.,+\-{}\[\]()]|true|false|null|True|False|None)*+")
+_NUMBERS: Final = re.compile(r"(?:[\d\s.,+\-{}\[\]()]|true|false|null|True|False|None)*")
 _KEYS: Final = re.compile(r"(\\*+[\"'])[\w\- ]*+\1\s*+:")
 
 

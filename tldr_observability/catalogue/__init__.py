@@ -5,18 +5,34 @@ Importable without OpenTelemetry; the facade records by it, and the reference pa
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tldr_observability.catalogue import ai, api, highlights, storage, streams, system, tasks, webhooks
     from tldr_observability.catalogue.index import ALL, GROUPS, by_name
 
-__all__ = ["ALL", "GROUPS", "by_name"]
+__all__ = [
+    "ALL",
+    "GROUPS",
+    "ai",
+    "api",
+    "by_name",
+    "highlights",
+    "storage",
+    "streams",
+    "system",
+    "tasks",
+    "webhooks",
+]
 
 
 def __getattr__(name: str) -> object:
-    """Load all groups when somebody asks for all: who records a few metrics needs the few."""
+    """Load a group when its first metric is recorded, and all of them when somebody asks for all."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in {"ALL", "GROUPS", "by_name"}:
+        return import_module(f"{__name__}.{name}")
     from tldr_observability.catalogue import index
 
     value: object = getattr(index, name)

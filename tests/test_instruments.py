@@ -6,7 +6,6 @@ import asyncio
 import gc
 import itertools
 import logging
-import os
 import sys
 import threading
 import tracemalloc
@@ -582,7 +581,6 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_nothing_is_counted_twice_across_a_fork(program: Callable[..., Any], otlp_receiver: Any) -> None:
     """The child begins at zero, handles made in the parent work in it, and what was counted before setup() is there."""
     process = program(FORKING)

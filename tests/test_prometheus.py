@@ -462,7 +462,6 @@ def test_it_can_be_mounted_or_routed(strict):
     assert REGISTRY.get_sample_value("orders_total") is None
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 def test_a_forked_worker_reports_its_own_counts(strict):
     """After a fork, parent and child each show what they counted themselves: together nothing is doubled."""
     endpoint = PrometheusEndpoint()
@@ -518,7 +517,6 @@ def test_setup_serves_what_it_exports(start, otlp_receiver):
     assert "hunter2" not in page
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.parametrize("token", ["test-token", ""], ids=["exported as well", "Prometheus only"])
 def test_workers_that_a_server_forks_share_no_counts(program, token):
     """With setup() before the fork, as gunicorn's preloading has it, each worker's page holds its own numbers only."""

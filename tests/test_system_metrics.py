@@ -44,7 +44,6 @@ def values(metric, key=None):
     return {point.attributes[key] if key else "": point.value for point in metric.points}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no file descriptors")
 def test_what_is_emitted_is_what_the_catalogue_says(collect):
     """Every figure of the catalogue is exported with its unit, kind and attributes, and none that it doesn't know."""
     metrics = collect()

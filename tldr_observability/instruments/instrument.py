@@ -43,7 +43,7 @@ class Instrument(Generic[C]):
         self.series: Series[C] = Series(spec.name, spec.attributes, self._cell, is_open=spec.is_open)
 
     def _cell(self, attributes: dict[str, Value]) -> C:
-        raise NotImplementedError
+        raise NotImplementedError  # each of the four kinds makes cells of its own; this class is none of them
 
     def bind(self, attributes: Mapping[str, object] | None = None) -> C:
         """The series of these attributes, for hot paths: its calls look nothing up."""

@@ -1,0 +1,110 @@
+"""What can be wrong with a request, as RFC 9457 problems: a status, a code for programs and a sentence for people."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Conflict",
+    "Forbidden",
+    "InvalidRequest",
+    "NotFound",
+    "Problem",
+    "QuotaExceeded",
+    "Unauthorized",
+    "Unavailable",
+]
+
+
+class Problem(Exception):  # noqa: N818 - the name of the media type
+    """A request that is answered with `application/problem+json`.
+
+    Args:
+        detail: what is wrong with this request, for people.
+        code: for programs, from a bounded set; the class's own where None.
+        more: further members of the answer.
+    """
+
+    status = 500
+    code = "internal_error"
+    title = "The service failed"
+
+    def __init__(self, detail: str, *, code: str | None = None, **more: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+        self.more = more
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer, beside the usual ones."""
+        return {}
+
+
+class Unauthorized(Problem):
+    """No key, or none that is known and valid."""
+
+    status, code, title = 401, "unauthorized", "A valid API key is needed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Which scheme is asked for."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(Problem):
+    """A valid key that isn't for this."""
+
+    status, code, title = 403, "forbidden", "Not allowed"
+
+
+class NotFound(Problem):
+    """Not there, or another organization's, which is the same to the asker."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class Conflict(Problem):
+    """It can't be done in the state that the thing is in."""
+
+    status, code, title = 409, "conflict", "Not possible now"
+
+
+class InvalidRequest(Problem):
+    """A request that will never be right."""
+
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+
+class QuotaExceeded(Problem):
+    """More than the plan allows.
+
+    Args:
+        quota: `concurrent_streams`, `minutes_per_month` or `requests_per_minute`.
+        used: how much of it is used.
+        limit: how much there is.
+        retry_after: seconds until it may work again, where that is known.
+    """
+
+    status, code, title = 429, "quota_exceeded", "The plan's limit is reached"
+
+    def __init__(self, quota: str, used: float, limit: float, *, retry_after: int | None = None) -> None:
+        super().__init__(
+            f"{used:g} of {limit:g} {quota.replace('_', ' ')} are used", quota=quota, used=used, limit=limit
+        )
+        self.quota = quota
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+class Unavailable(Problem):
+    """Something that this service stands on is away."""
+
+    status, code, title = 503, "unavailable", "Try again later"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Soon is a good guess."""
+        return {"Retry-After": "5"}

@@ -142,7 +142,7 @@ class ObservabilitySettings(BaseSettings):
     """Put the first 10 kB of textual request and response bodies on server spans."""
 
     excluded_paths: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = _variable(
-        "LOGFIRE_EXCLUDED_PATHS", default=("/health", "/healthz", "/livez", "/readyz", "/metrics")
+        "LOGFIRE_EXCLUDED_PATHS", default=("/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics")
     )
     """Paths, separated by commas, whose requests are neither traced nor counted; what is below them counts as them."""
 

@@ -157,6 +157,8 @@ class Highlight(Base):
     """Who judged: the formula's name or the model's."""
     clip_key: Mapped[str]
     thumbnail_key: Mapped[str]
+    bytes: Mapped[int]
+    """Of the clip and its thumbnail."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

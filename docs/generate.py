@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import tldr_observability
 from tldr_observability import Observability, ObservabilitySettings, testing
 from tldr_observability.catalogue import ALL, GROUPS
-from tldr_observability.cli import doctor
+from tldr_observability.cli import doctor, verify
 from tldr_observability.instruments.business import BusinessMetrics
 from tldr_observability.settings import PRESETS
 from tldr_observability.testing import plugin
@@ -244,14 +244,16 @@ def _unwrapped(fixture: Any) -> Any:
 
 def _commands() -> Iterator[str]:
     subparsers = argparse.ArgumentParser(prog="tldr-obs").add_subparsers()
-    doctor.add_to(subparsers)
+    for command in (doctor, verify):
+        command.add_to(subparsers)
     for name, parser in subparsers.choices.items():
         yield f"### tldr-obs {name}\n"
         yield f"{parser.description}\n"
         for action in parser._actions:  # noqa: SLF001 - argparse has no public list of a parser's options
-            yield f"- `{', '.join(action.option_strings)}`: {action.help}"
+            yield f"- `{', '.join(action.option_strings) or action.metavar}`: {action.help}"
         yield ""
         yield from _exit_codes(parser.epilog or "")
+        yield ""
 
 
 def _exit_codes(epilog: str) -> Iterator[str]:

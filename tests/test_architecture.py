@@ -30,10 +30,11 @@ STOREYS = (
     {"asgi"},
     {"integrations"},
     {"_setup"},
-    {"testing", "cli"},
+    {"testing"},
+    {"cli"},
 )
 DATA = STOREYS[0] | STOREYS[1]
-TOOLS = STOREYS[-1]
+TOOLS = STOREYS[-2] | STOREYS[-1]
 RUNTIME = set().union(*STOREYS) - DATA - TOOLS
 # Who alone in the runtime may load a part: the others are handed what they need of it.
 ONLY_FOR = {"integrations": {"_setup"}, "export": {"_setup"}, "_setup": set()}

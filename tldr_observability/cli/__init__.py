@@ -8,14 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from tldr_observability import __version__
-from tldr_observability.cli import doctor
+from tldr_observability.cli import doctor, verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_COMMANDS = (doctor,)
+_COMMANDS = (doctor, verify)
 _INTERRUPTED = 130
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from running import forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,13 +47,3 @@ def app_environment(
     redis_client.redis_client().flushdb()
     yield monkeypatch
     forget()
-
-
-def forget() -> None:
-    """Let the next use read the environment again."""
-    from highlights import database, redis_client, settings, storage
-
-    if database.engine.cache_info().currsize:
-        database.engine().dispose()
-    for cached in (settings.settings, database.engine, redis_client.redis_client, storage.storage):
-        cached.cache_clear()

@@ -90,7 +90,7 @@ class QuotaExceeded(Problem):
         super().__init__(
             f"{used:g} of {limit:g} {quota.replace('_', ' ')} are used", quota=quota, used=used, limit=limit
         )
-        self.quota = quota
+        self.quota, self.used, self.limit = quota, used, limit
         self.retry_after = retry_after
 
     @property

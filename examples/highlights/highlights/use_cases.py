@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 from highlights import repositories
 from highlights.database import engine, transaction
 from highlights.models import StreamStatus
-from highlights.problems import Conflict, Forbidden
+from highlights.problems import Conflict, Forbidden, QuotaExceeded
 from highlights.quota import check_quota
 from highlights.repositories import OPEN
 from highlights.services import StreamProcessingService
 from highlights.storage import storage
-from highlights.webhooks import trigger_webhook
+from highlights.webhooks import limit_reached, trigger_webhook
 from tldr_observability import add_processing_context, add_user_context, traced_service_method, traced_use_case
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ def start_stream(principal: Principal, request: StreamRequest) -> Stream:
     # One transaction from the quota's count to the new row, so that no other request counts in between.
     with Session(engine(), expire_on_commit=False) as session:
         organization = validate_user(session, principal)
-        check_quota(session, organization.id, organization.plan)
+        try:
+            check_quota(session, organization.id, organization.plan)
+        except QuotaExceeded as refused:
+            session.rollback()  # what follows has a transaction of its own
+            limit_reached(organization.id, refused.quota, refused.used, refused.limit)
+            raise
         stream = _service.start_stream_processing(session, organization, request)
     add_processing_context(stream_id=stream.id, platform=stream.platform)
     told = {"stream_id": stream.id, "reference": stream.reference, "platform": stream.platform, "type": stream.type}

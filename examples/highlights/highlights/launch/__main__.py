@@ -1,0 +1,7 @@
+"""`python -m highlights.launch`: the same as `highlights`."""
+
+import sys
+
+from highlights.launch import main
+
+sys.exit(main())

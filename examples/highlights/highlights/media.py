@@ -1,0 +1,225 @@
+"""Video as the pipeline needs it: probed, and cut into segments, stills and clips, by FFmpeg's libraries."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path  # noqa: TC003 - pydantic stores segments between two tasks, and looks at their fields
+from typing import TYPE_CHECKING
+
+import av
+from av.stream import Discard, Disposition
+
+from highlights.failures import StreamFailure
+from highlights.recording import Cutter, Segment, cut_clip, dated
+from highlights.settings import settings
+from highlights.sources import SourceEnded, open_source
+from tldr_observability import traced_service_method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from av import AudioStream, VideoFrame, VideoStream
+    from av.container import InputContainer
+
+__all__ = [
+    "Keyframe",
+    "Probe",
+    "Segment",
+    "create_segments",
+    "cut_clip",
+    "extract_keyframes",
+    "make_hls",
+    "probe_stream",
+    "thumbnail",
+]
+
+_PATIENCE = 10
+"""How many times the timeout a source may lag behind: one that drips for ever must not hold a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a source is."""
+
+    duration: float | None
+    """Seconds; None while it's live."""
+    width: int
+    height: int
+    video_codec: str
+    audio_codec: str | None
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keyframe:
+    """A picture of the stream."""
+
+    time: float
+    segment: int
+    path: Path
+
+
+@traced_service_method
+def probe_stream(url: str) -> Probe:
+    """What the URL leads to; StreamFailure `no_video` where there is nothing to see."""
+    try:
+        with open_source(url, within=_PATIENCE * settings().source_timeout) as container:
+            video, audio = _streams(container)
+            return Probe(
+                duration=container.duration / av.time_base if container.duration else None,
+                width=video.codec_context.width,
+                height=video.codec_context.height,
+                video_codec=video.codec_context.name,
+                audio_codec=audio.codec_context.name if audio else None,
+                format=container.format.name,
+            )
+    except SourceEnded as error:
+        raise StreamFailure("not_a_video", "The source is too large to be looked at.") from error
+
+
+@traced_service_method
+def create_segments(  # noqa: PLR0913 - limits and hooks, by name
+    url: str,
+    directory: Path,
+    *,
+    seconds: float,
+    most_seconds: float,
+    most_bytes: int,
+    go_on: Callable[[], object] = lambda: True,
+    on_segment: Callable[[Segment], object] = lambda _: None,
+) -> list[Segment]:
+    """Read the stream into files that begin with key frames; what was there before is discarded.
+
+    Args:
+        url: a recording, or a live stream, which is read while it grows.
+        directory: where to; it's made, or made anew.
+        seconds: the least length of a segment (but for the last).
+        most_seconds: where the reading ends, in the stream's time.
+        most_bytes: where the reading ends, in bytes that came.
+        go_on: asked about once a second, and at each segment; a false answer ends the reading.
+        on_segment: called with each finished segment.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    segments: list[Segment] = []
+    asked = float("-inf")
+    stopped = False
+
+    def ask(*, now: bool = False) -> None:
+        nonlocal asked, stopped
+        if not now and time.monotonic() < asked + 1:
+            return
+        stopped = not go_on()
+        asked = time.monotonic()
+        if stopped:
+            raise SourceEnded
+
+    def finished(segment: Segment) -> None:
+        segments.append(segment)
+        on_segment(segment)
+
+    within = most_seconds + _PATIENCE * settings().source_timeout
+    with suppress(SourceEnded), open_source(url, most_bytes=most_bytes, within=within, on_wait=ask) as container:
+        video, audio = _streams(container)
+        with closing(Cutter(directory, seconds, video, audio, finished)) as cutter:
+            for packet in dated(container.demux([stream for stream in (video, audio) if stream])):
+                ask(now=cutter.write(packet))
+                if cutter.end >= most_seconds:
+                    break
+    if not segments and not stopped:
+        raise StreamFailure("not_a_video", "The source has no picture that can be read.")
+    return segments
+
+
+@traced_service_method
+def extract_keyframes(
+    segments: Sequence[Segment], directory: Path, *, width: int = 320, most: int = 4
+) -> list[Keyframe]:
+    """Save pictures of the segments as JPEGs, `most` of each at even distances."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    keyframes = []
+    for segment in segments:
+        step = -(-len(segment.keyframes) // most)
+        with av.open(str(segment.path)) as container:
+            for number, at in enumerate(segment.keyframes[:: step or 1]):
+                frame = _frame(container, at)
+                if frame is not None:
+                    path = directory / f"{segment.index:05}-{number}.jpg"
+                    _save(frame, path, width)
+                    keyframes.append(Keyframe(at, segment.index, path))
+    return keyframes
+
+
+def thumbnail(segments: Sequence[Segment], at: float, path: Path, *, width: int = 640) -> None:
+    """Save the picture at that time as a JPEG."""
+    segment = next((segment for segment in reversed(segments) if segment.start <= at), segments[0])
+    with av.open(str(segment.path)) as container:
+        frame = _frame(container, at, exact=True)
+    if frame is None:
+        raise StreamFailure("not_a_video", "The video has a part that can't be decoded.")
+    _save(frame, path, width)
+
+
+def make_hls(source: Path, directory: Path, seconds: float = 6) -> Path:
+    """Make a recording of HLS from a file, without coding it anew; its playlist."""
+    directory.mkdir(parents=True, exist_ok=True)
+    playlist = directory / "index.m3u8"
+    options = {
+        "hls_time": str(seconds),
+        "hls_list_size": "0",
+        "hls_playlist_type": "vod",
+        "hls_segment_filename": str(directory / "%05d.ts"),
+    }
+    with av.open(str(source)) as container, av.open(str(playlist), "w", format="hls", options=options) as output:
+        streams = {stream.index: output.add_stream_from_template(stream) for stream in _streams(container) if stream}
+        for packet in container.demux(list(streams)):
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                output.mux(packet)
+    return playlist
+
+
+def _streams(container: InputContainer) -> tuple[VideoStream, AudioStream | None]:
+    """What to look at and what to listen to; the rest isn't even read."""
+    video = next(
+        (
+            stream
+            for stream in sorted(container.streams.video, key=lambda stream: -stream.codec_context.width)
+            if not stream.disposition & Disposition.attached_pic
+        ),
+        None,
+    )
+    audio = next(iter(container.streams.audio), None)
+    if video is None:
+        raise StreamFailure("no_video", "The source has sound but no video." if audio else "The source has no video.")
+    for stream in container.streams:
+        if stream not in (video, audio):
+            stream.discard = Discard.all
+    return video, audio
+
+
+def _frame(container: InputContainer, at: float, *, exact: bool = False) -> VideoFrame | None:
+    """The picture at that time, or of the key frame before it."""
+    container.seek(round((at + 0.001) * av.time_base))
+    last = None
+    with suppress(av.InvalidDataError):
+        for frame in container.decode(container.streams.video[0]):
+            last = frame
+            if not exact or (frame.time is not None and frame.time >= at):
+                break
+    return last
+
+
+def _save(frame: VideoFrame, path: Path, width: int) -> None:
+    width = min(width, frame.width) // 2 * 2
+    height = round(frame.height * width / frame.width / 2) * 2
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
+    picture = frame.reformat(width, height, "yuvj420p")
+    picture.pts = 0
+    path.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)]))

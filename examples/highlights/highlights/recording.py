@@ -1,0 +1,206 @@
+"""The stream as files on the disk, cut at key frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path  # noqa: TC003 - pydantic stores segments between two tasks, and looks at their fields
+from typing import TYPE_CHECKING
+
+import av
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from av import AudioStream, Packet, VideoStream
+    from av.container import InputContainer, OutputContainer
+    from av.stream import Stream
+
+__all__ = ["Cutter", "Segment", "cut_clip", "dated"]
+
+_JUMP = 10
+"""Seconds. A larger step in the timestamps of a stream that may have such is no time that passed (as for ffmpeg)."""
+
+_MILLISECOND = 0.001
+"""How exactly Matroska keeps times."""
+_MOST_EARLY = 64
+"""Packets without a decoding time that are held until one has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of the stream, in a file whose timestamps are the stream's: seconds since its first key frame."""
+
+    index: int
+    start: float
+    end: float
+    path: Path
+    keyframes: tuple[float, ...]
+
+
+class Cutter:
+    """Writes a stream's packets, as they are, into one file after the other.
+
+    Args:
+        directory: of the files.
+        seconds: the least length of each but the last.
+        video: the stream whose key frames begin the files.
+        audio: a stream to go with it.
+        finished: called with each segment.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        seconds: float,
+        video: VideoStream,
+        audio: AudioStream | None,
+        finished: Callable[[Segment], None],
+    ) -> None:
+        self._directory = directory
+        self._seconds = seconds
+        self._video = video
+        self._audio = audio
+        self._finished = finished
+        self._jumps = video.container.format.name in {"hls", "mpegts", "mpeg"}
+        self._shifts: tuple[Fraction, ...] = ()
+        self._newest = Fraction(0)
+        self._dts: dict[int, int] = {}
+        self._output: OutputContainer | None = None
+        self._outputs: dict[int, Stream] = {}
+        self._index = 0
+        self._start = Fraction(0)
+        self._end = Fraction(0)
+        self._keyframes: list[float] = []
+        self._path = directory
+
+    @property
+    def end(self) -> float:
+        """How far the stream was written, in seconds."""
+        return float(self._end)
+
+    def write(self, packet: Packet) -> bool:
+        """Add a packet; whether that finished a segment."""
+        if packet.pts is None:
+            packet.pts = packet.dts
+        if packet.pts is None:
+            return False
+        base, is_video = packet.time_base, packet.stream_index == self._video.index
+        if not self._shifts:
+            if not (is_video and packet.is_keyframe):
+                return False
+            self._shifts = (-packet.pts * base,)
+        dts = packet.pts if packet.dts is None else packet.dts
+        shift = round(self._shift(dts * base) / base)
+        if packet.pts + shift < 0:
+            return False  # it belongs to what was before the first key frame
+        self._newest = max(self._newest, (dts + shift) * base)
+        # Matroska keeps no decoding times. Some sources' are wrong or missing: early ones satisfy the muxer.
+        dts = max(self._dts.get(packet.stream_index, dts + shift - round(1 / base)), dts + shift - round(1 / base))
+        self._dts[packet.stream_index] = dts
+        packet.pts, packet.dts = max(packet.pts + shift, dts), dts
+
+        cut = False
+        at = packet.pts * base
+        if is_video:
+            if packet.is_keyframe:
+                cut = self._output is not None and at - self._start >= self._seconds
+                if cut:
+                    self._end = at
+                    self.close()
+                if self._output is None:
+                    self._begin(at)
+                self._keyframes.append(float(at))
+            length = packet.duration * base if packet.duration else 1 / (self._video.average_rate or Fraction(25))
+            self._end = max(self._end, at + length)
+        assert self._output is not None  # noqa: S101 - the first packet that comes here is a key frame
+        packet.stream = self._outputs[packet.stream_index]
+        self._output.mux(packet)
+        return cut
+
+    def close(self) -> None:
+        """Finish the segment that is being written."""
+        if self._output is None:
+            return
+        self._output.close()
+        self._output = None
+        self._finished(Segment(self._index, float(self._start), float(self._end), self._path, tuple(self._keyframes)))
+        self._index += 1
+        self._keyframes = []
+
+    def _begin(self, at: Fraction) -> None:
+        self._start = at
+        self._path = self._directory / f"{self._index:05}.mkv"
+        # Matroska holds any codec; its timestamps stay the stream's, which keeps picture and sound in step.
+        self._output = av.open(str(self._path), "w", options={"avoid_negative_ts": "disabled"})
+        self._outputs = {
+            stream.index: self._output.add_stream_from_template(stream)
+            for stream in (self._video, self._audio)
+            if stream is not None
+        }
+
+    def _shift(self, dts: Fraction) -> Fraction:
+        """What to add to a timestamp: after a jump, so much that the stream goes on where it was."""
+        if not self._jumps or not self._outputs:
+            return self._shifts[0]
+        for shift in self._shifts:
+            if abs(dts + shift - self._newest) < _JUMP:
+                return shift
+        # Packets of the other stream from before the jump may still come.
+        self._shifts = (self._newest - dts, self._shifts[0])
+        return self._shifts[0]
+
+
+def cut_clip(segments: Sequence[Segment], start: float, end: float, path: Path) -> None:
+    """Make an .mp4 of what was recorded between `start`, a key frame's time, and `end`, without coding it anew.
+
+    A browser can begin to play it before it's there as a whole.
+    """
+    starts = [time for segment in segments for time in segment.keyframes if time < start + _MILLISECOND]
+    start = max(starts, default=start)
+    # Sound may be a little ahead of its picture or behind it: the neighbours have the rest of it.
+    covering = [segment for segment in segments if start - 1 < segment.end and segment.start < end + 1]
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as output:
+        streams: dict[str, Stream] = {}
+        pictures = iter(_decoding_times(covering, start, end))
+        for packet in _packets(covering):
+            if not streams:
+                streams = {
+                    stream.type: output.add_stream_from_template(stream)
+                    for stream in packet.stream.container.streams
+                    if stream.codec_context.codec.name in output.supported_codecs
+                }
+            kind = packet.stream.type
+            if kind not in streams or not start - _MILLISECOND <= packet.pts * packet.time_base:
+                continue
+            if kind == "video":
+                dts = next(pictures, None)
+            else:
+                dts = packet.pts if packet.pts * packet.time_base < end else None
+            if dts is not None:
+                shift = round(start / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, dts - shift
+                packet.stream = streams[kind]
+                output.mux(packet)
+
+
+def _packets(segments: Sequence[Segment], kind: str | None = None) -> Iterator[Packet]:
+    for segment in segments:
+        with av.open(str(segment.path)) as container:
+            for packet in container.demux(*([container.streams.video[0]] if kind else [])):
+                if packet.pts is not None:
+                    yield packet
+
+
+def _decoding_times(segments: Sequence[Segment], start: float, end: float) -> list[int]:
+    """When to decode the pictures from `start` on, for as many of them as those before `end` are made of."""
+    order = [
+        packet.pts
+        for packet in _packets(segments, "video")
+        if packet.pts * packet.time_base >= start - _MILLISECOND
+    ]
+    while order and order[-1] / _PER_SECOND >= end - _MILLISECOND:
+        order.pop()
+    times = sorted(order)
+    delay = max((time - pts for time, pts in zip(times, order, strict=True)), default=0)
+    return [time - delay for time in times]

@@ -100,7 +100,7 @@ def test_one_command_shows_the_whole_story(tmp_path):
     assert re.search(r"^ +[\d.]+ s +[\d.]+ ms  customer +POST /hooks", output, re.MULTILINE), output
     assert re.search(r"^  tldr\.highlight\.detected +3 +highlight +3  ", output, re.MULTILINE), output
     assert max(map(len, output.splitlines())) <= 110
-    assert "highlights demo --keep" in output
+    assert "python -m highlights.launch demo --keep" in output
     assert left_running(tmp_path) == []
 
 

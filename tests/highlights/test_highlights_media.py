@@ -384,3 +384,35 @@ def _files() -> list[str]:
         with suppress(OSError):
             found.append(str(link.readlink()))
     return sorted(name for name in found if name.startswith("/tmp"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hls_flags": "single_file"},
+        {"hls_segment_type": "fmp4"},
+        {"hls_segment_type": "fmp4", "hls_flags": "single_file"},
+    ],
+    ids=["byte ranges", "fragmented mp4", "both"],
+)
+def test_hls_of_every_kind_goes_through(
+    server: MediaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    """Playlists whose segments are parts of one file, or fragmented .mp4, give the same film and the same clips."""
+    (tmp_path / "hls").mkdir()
+    monkeypatch.chdir(tmp_path / "hls")
+    options = {"hls_time": "6", "hls_list_size": "0", **options}
+    with av.open(str(SAMPLE)) as source, av.open("index.m3u8", "w", format="hls", options=options) as output:
+        streams = [output.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                output.mux(packet)
+    server.serve(tmp_path / "hls")
+    segments = _read(server.url("/index.m3u8"), tmp_path / "s")
+    assert segments[-1].end == pytest.approx(90, abs=0.1)
+    start, end = segments[2].start, segments[4].end
+    cut_clip(segments, start, end, tmp_path / "clip.mp4")
+    assert _streams(tmp_path / "clip.mp4")["video"] == pytest.approx(end - start, abs=0.2)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert len(list(container.decode(video=0))) == pytest.approx((end - start) * 24, abs=2)

@@ -192,9 +192,9 @@ def test_counters_equal_the_database(run):
 
 
 def test_the_broker_makes_no_noise(run):
-    """Every trace begins with a request: nothing of Celery's own traffic with Redis is traced."""
-    roots = [span for span in run.app.receiver.spans if span.parent_id is None]
-    assert {span.kind for span in roots} == {"server"}
+    """Every trace begins with a request, or with a process: nothing of Celery's own traffic with Redis is traced."""
+    roots = {span.name for span in run.app.receiver.spans if span.parent_id is None and span.kind != "server"}
+    assert roots <= {"create_tables", "resume_deliveries"}
     commands = {span.attributes.get("db.operation.name") for span in run.app.receiver.spans}
     assert not commands & {"BRPOP", "LPUSH", "PUBLISH", "EVALSHA", "ZADD"}
 

@@ -390,8 +390,7 @@ def test_a_platform_that_cant_be_reached_is_said_to_be_so(monkeypatch: pytest.Mo
     with pytest.raises(StreamFailure) as failed:
         media_url("https://www.youtube.com/", "youtube")
     assert failed.value.code == "platform_unavailable"
-    monkeypatch.setitem(sys.modules, "streamlink", None)
-    monkeypatch.setitem(sys.modules, "streamlink.session", None)
+    monkeypatch.setitem(sys.modules, "streamlink.session.session", None)
     with pytest.raises(StreamFailure, match="without Streamlink"):
         media_url("https://twitch.tv/test", "twitch")
     assert media_url("https://cdn.example/a.mp4", "custom") == "https://cdn.example/a.mp4"

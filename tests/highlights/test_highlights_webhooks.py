@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tldr_observability.testing import Telemetry
 
 SENT, RETRIED, DELIVERIES = "tldr.webhook.sent", "tldr.webhook.retried", "tldr.webhook.deliveries"
-PATIENCE = 8.0
+PATIENCE = 15.0
 APP = str(Path(__file__).parents[2] / "examples" / "highlights")
 
 
@@ -424,23 +424,6 @@ def test_one_event_is_delivered_once_to_each_webhook_that_wants_it(served: Custo
     assert len(receiver.received) == 3
 
 
-def test_what_is_told_while_the_queue_is_away_is_sent_later(served: Customer, telemetry: Telemetry) -> None:
-    """A dead broker is no error to whoever tells an event, and a worker that connects to it later sends it."""
-    from highlights.webhooks import UNQUEUED
-
-    with receiving(200) as receiver:
-        webhook_id, _ = served.listen(receiver.url)
-        with queueing_at(f"redis://127.0.0.1:{free_port()}/0"):
-            (delivery_id,) = served.tell()
-        (delivery,) = served.deliveries(webhook_id)
-        assert (delivery.status, delivery.error) == ("pending", UNQUEUED)
-        assert "webhook.queue_unavailable" in {each.event_name for each in telemetry.logs}
-        with working():
-            (delivery,) = served.ended(webhook_id)
-
-    assert (delivery.id, delivery.status) == (delivery_id, "delivered")
-
-
 def test_a_database_that_goes_away_delays_a_webhook(served: Customer, telemetry: Telemetry) -> None:
     """The event is sent when the database is back, again if it was sent and couldn't be recorded: at least once."""
     from highlights.database import transaction
@@ -537,15 +520,23 @@ def test_secrets_of_a_webhook_are_not_in_the_telemetry(served: Customer, telemet
     assert {each.attributes["url.full"] for each in posts} == {f"http://127.0.0.1:{receiver.server_address[1]}/"}
 
 
-def test_a_delivery_whose_worker_is_killed_is_made_by_the_next(
-    customer: Customer, program: Callable[..., Any], valkey_url: str
+def test_a_delivery_outlives_a_dead_queue_and_a_killed_worker(
+    customer: Customer, telemetry: Telemetry, program: Callable[..., Any], valkey_url: str
 ) -> None:
-    """A process that is killed between the request and the record leaves the event to another, under the same id."""
+    """A dead broker is no error to whoever tells an event: a worker sends it later, and the next if that is killed."""
+    from highlights.webhooks import UNQUEUED
+
     if not has_semaphores():
         pytest.skip("Celery's process pool needs POSIX semaphores")
-    its_own = f"{valkey_url.rpartition('/')[0]}/7"
-    with receiving(0, 200) as receiver, queueing_at(its_own):
+    its_own = f"{valkey_url.rpartition('/')[0]}/7"  # no other worker takes its tasks
+    with receiving(0, 200) as receiver:
         webhook_id, _ = customer.listen(receiver.url)
+        with queueing_at(f"redis://127.0.0.1:{free_port()}/0"):
+            (delivery_id,) = customer.tell()
+        (waiting,) = customer.deliveries(webhook_id)
+        assert (waiting.status, waiting.error) == ("pending", UNQUEUED)
+        assert "webhook.queue_unavailable" in {each.event_name for each in telemetry.logs}
+
         worker = program(
             """
             from highlights import deliveries
@@ -558,7 +549,6 @@ def test_a_delivery_whose_worker_is_killed_is_made_by_the_next(
             """,
             env={"HIGHLIGHTS_WEBHOOK_TIMEOUT": "30", "PYTHONPATH": APP, "REDIS_URL": its_own},
         )
-        (delivery_id,) = customer.tell()
         wait_for(lambda: receiver.received)
         (child,) = psutil.Process(worker.process.pid).children()
         os.kill(child.pid, signal.SIGKILL)
@@ -568,8 +558,7 @@ def test_a_delivery_whose_worker_is_killed_is_made_by_the_next(
 
     assert (delivery.status, delivery.attempts) == ("delivered", 1)
     assert [each.headers["webhook-id"] for each in receiver.received] == [delivery_id] * 2
-    traces = {each.headers["traceparent"].split("-")[1] for each in receiver.received}
-    assert len(traces) == 1
+    assert len({each.headers["traceparent"].split("-")[1] for each in receiver.received}) == 1
 
 
 def test_deliveries_are_exact_on_postgresql(

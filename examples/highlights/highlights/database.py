@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from highlights.models import Base
 from highlights.settings import settings
+from tldr_observability import traced_repository_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ def transaction() -> Iterator[Session]:
         yield session
 
 
+@traced_repository_method
 def create_tables() -> None:
     """Make what isn't there yet. A service with a past would use migrations."""
     url = make_url(settings().database_url)

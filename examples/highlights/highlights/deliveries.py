@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 from celery.bootsteps import StartStopStep
+from opentelemetry.semconv.attributes.url_attributes import URL_FULL
 from sqlalchemy import update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from standardwebhooks import Webhook as Signer
@@ -190,7 +191,7 @@ def resume_deliveries() -> None:
     enqueue(ids)
 
 
-class ResumeDeliveries(StartStopStep):
+class ResumeDeliveries(StartStopStep):  # type: ignore[misc] # Celery has no types
     """Part of each worker: has that done whenever the worker has connected to the queue, again too."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)

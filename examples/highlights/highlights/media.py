@@ -14,7 +14,7 @@ import av
 from av.stream import Discard, Disposition
 
 from highlights.failures import StreamFailure
-from highlights.recording import Cutter, Segment, cut_clip, dated
+from highlights.recording import Cutter, Segment, cut_clip
 from highlights.settings import settings
 from highlights.sources import SourceEnded, open_source
 from tldr_observability import traced_service_method
@@ -126,7 +126,7 @@ def create_segments(  # noqa: PLR0913 - limits and hooks, by name
     with suppress(SourceEnded), open_source(url, most_bytes=most_bytes, within=within, on_wait=ask) as container:
         video, audio = _streams(container)
         with closing(Cutter(directory, seconds, video, audio, finished)) as cutter:
-            for packet in dated(container.demux([stream for stream in (video, audio) if stream])):
+            for packet in container.demux([stream for stream in (video, audio) if stream]):
                 ask(now=cutter.write(packet))
                 if cutter.end >= most_seconds:
                     break

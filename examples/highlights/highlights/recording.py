@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING
 import av
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from av import AudioStream, Packet, VideoStream
-    from av.container import InputContainer, OutputContainer
+    from av.container import OutputContainer
     from av.stream import Stream
 
-__all__ = ["Cutter", "Segment", "cut_clip", "dated"]
+__all__ = ["Cutter", "Segment", "cut_clip"]
 
 _JUMP = 10
 """Seconds. A larger step in the timestamps of a stream that may have such is no time that passed (as for ffmpeg)."""
-
-_MILLISECOND = 0.001
-"""How exactly Matroska keeps times."""
-_MOST_EARLY = 64
-"""Packets without a decoding time that are held until one has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +90,10 @@ class Cutter:
         if packet.pts + shift < 0:
             return False  # it belongs to what was before the first key frame
         self._newest = max(self._newest, (dts + shift) * base)
-        # Matroska keeps no decoding times. Some sources' are wrong or missing: early ones satisfy the muxer.
-        dts = max(self._dts.get(packet.stream_index, dts + shift - round(1 / base)), dts + shift - round(1 / base))
-        self._dts[packet.stream_index] = dts
-        packet.pts, packet.dts = max(packet.pts + shift, dts), dts
+        # Matroska keeps no decoding times, and some sources' are missing or wrong: early ones satisfy the muxer.
+        early = dts + shift - round(1 / base)
+        packet.dts = self._dts[packet.stream_index] = max(early, self._dts.get(packet.stream_index, early))
+        packet.pts = max(packet.pts + shift, packet.dts)
 
         cut = False
         at = packet.pts * base
@@ -156,14 +151,14 @@ def cut_clip(segments: Sequence[Segment], start: float, end: float, path: Path) 
 
     A browser can begin to play it before it's there as a whole.
     """
-    starts = [time for segment in segments for time in segment.keyframes if time < start + _MILLISECOND]
-    start = max(starts, default=start)
+    starts = [time for segment in segments for time in segment.keyframes if time < start + 0.001]
+    begin, stop = round(max(starts, default=start) * 1000), round(end * 1000)
     # Sound may be a little ahead of its picture or behind it: the neighbours have the rest of it.
     covering = [segment for segment in segments if start - 1 < segment.end and segment.start < end + 1]
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as output:
         streams: dict[str, Stream] = {}
-        pictures = iter(_decoding_times(covering, start, end))
-        for packet in _packets(covering):
+        pictures = iter(_decoding_times(covering, begin, stop))
+        for packet in _packets(covering, begin):
             if not streams:
                 streams = {
                     stream.type: output.add_stream_from_template(stream)
@@ -171,36 +166,27 @@ def cut_clip(segments: Sequence[Segment], start: float, end: float, path: Path) 
                     if stream.codec_context.codec.name in output.supported_codecs
                 }
             kind = packet.stream.type
-            if kind not in streams or not start - _MILLISECOND <= packet.pts * packet.time_base:
-                continue
-            if kind == "video":
-                dts = next(pictures, None)
-            else:
-                dts = packet.pts if packet.pts * packet.time_base < end else None
-            if dts is not None:
-                shift = round(start / packet.time_base)
-                packet.pts, packet.dts = packet.pts - shift, dts - shift
+            dts = next(pictures, None) if kind == "video" else packet.pts if packet.pts < stop else None
+            if kind in streams and dts is not None:
+                packet.pts, packet.dts = packet.pts - begin, dts - begin
                 packet.stream = streams[kind]
                 output.mux(packet)
 
 
-def _packets(segments: Sequence[Segment], kind: str | None = None) -> Iterator[Packet]:
+def _packets(segments: Sequence[Segment], begin: int) -> Iterator[Packet]:
+    """From `begin` on, which is in milliseconds, as are all times in Matroska."""
     for segment in segments:
         with av.open(str(segment.path)) as container:
-            for packet in container.demux(*([container.streams.video[0]] if kind else [])):
-                if packet.pts is not None:
+            for packet in container.demux():
+                if packet.pts is not None and packet.pts >= begin - 1:
                     yield packet
 
 
-def _decoding_times(segments: Sequence[Segment], start: float, end: float) -> list[int]:
-    """When to decode the pictures from `start` on, for as many of them as those before `end` are made of."""
-    order = [
-        packet.pts
-        for packet in _packets(segments, "video")
-        if packet.pts * packet.time_base >= start - _MILLISECOND
-    ]
-    while order and order[-1] / _PER_SECOND >= end - _MILLISECOND:
-        order.pop()
-    times = sorted(order)
-    delay = max((time - pts for time, pts in zip(times, order, strict=True)), default=0)
+def _decoding_times(segments: Sequence[Segment], begin: int, stop: int) -> list[int]:
+    """When to decode the pictures from `begin` on: as many of them as those before `stop` are made of."""
+    shown = [packet.pts for packet in _packets(segments, begin) if packet.stream.type == "video"]
+    while shown and shown[-1] >= stop - 1:
+        shown.pop()
+    times = sorted(shown)
+    delay = max((time - pts for time, pts in zip(times, shown, strict=True)), default=0)
     return [time - delay for time in times]

@@ -54,7 +54,7 @@ class Signals:
     cuts: int
     peak_seconds: float
     """The liveliest moment, in the stream's time."""
-    course: tuple[tuple[float, float, float], ...]
+    course: tuple[tuple[float, float, float], ...] = ()
     """Loudness, motion and cuts of each second."""
 
 
@@ -83,10 +83,10 @@ class _Picture(NamedTuple):
 
 
 def measure(segments: Iterable[Segment]) -> Iterator[Signals]:
-    """The signals of each of a stream's segments in turn; of a long one no more is held at a time than of a short one."""
+    """The signals of each of a stream's segments in turn. Memory doesn't grow with their length."""
     last: _Picture | None = None
     for segment in segments:
-        seconds = np.zeros((5, int(segment.end - segment.start) + 1))
+        seconds = np.zeros((5, max(1, round(segment.end - segment.start))))
         power, samples, motion, pairs, cuts = seconds
         changes: list[tuple[int, float]] = []
         for frame in _frames(segment):
@@ -187,7 +187,7 @@ def _are_cuts(changes: list[float]) -> list[bool]:
 
 
 def _power(frame: av.AudioFrame) -> float:
-    samples = frame.to_ndarray()
+    samples: npt.NDArray[Any] = frame.to_ndarray()
     full_scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
     return float(np.var(samples.astype(np.float32) / full_scale))
 

@@ -240,7 +240,6 @@ def _publish(stream: Stream, segments: list[Segment], candidate: Candidate) -> b
         used = repositories.storage_used(session, stream.organization_id)
     if is_new:
         metrics.increment_highlights_detected(1, stream.platform, stream.organization_id, candidate.method)
-        metrics.record_highlight_confidence(candidate.confidence, candidate.method, stream.platform)
         metrics.record_storage_usage(used, stream.organization_id, "s3")
         log_event("highlight.detected", confidence=candidate.confidence, method=candidate.method)
     told = {

@@ -26,6 +26,7 @@ _TELLING = (
     *("tldr.storage.operation", "tldr.queue", "error.type"),
 )
 """Which attribute tells most about a metric's series, the first of them that there is."""
+_JOINED = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def database_figures(organization_id: str) -> dict[str, float]:
         "tldr.stream.processed": (seconds or 0) / 60,
         "tldr.stream.cost": cost,
         "tldr.highlight.detected": highlights,
+        "tldr.highlight.confidence": highlights,
         "tldr.webhook.sent": attempts,
         "tldr.webhook.deliveries": deliveries,
     }
@@ -105,7 +107,7 @@ def table(exported: dict[str, Figure], expected: dict[str, float]) -> str:
     lines = []
     for row in rows:
         cells = "".join(f"  {row[i]:{'<>><>'[i]}{widths[i]}}" for i in range(5))
-        lines.append(f"{cells}  {wrapped(row[5], before, before)}".rstrip())
+        lines.append(f"{cells}  {wrapped(row[5], before, before)}".replace(_JOINED, " ").rstrip())
     return "\n".join(lines)
 
 
@@ -133,7 +135,7 @@ def _total(figure: Figure) -> str:
 
 
 def _parts(figure: Figure) -> str:
-    return ", ".join(f"{word.removeprefix('/api/v1')} {_number(value)}" for word, value in figure.parts)
+    return ", ".join(f"{word}{_JOINED}{_number(value)}" for word, value in figure.parts)
 
 
 def _number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 import time
@@ -38,7 +39,8 @@ class Progress:
         """Say what goes on now."""
         if self._on_terminal:
             line = f"  {time.monotonic() - self._began:5.1f} s  {text}"
-            print(f"\r{line[: WIDTH - 1]:<{WIDTH - 1}}", end="", flush=True)
+            room = min(WIDTH, shutil.get_terminal_size().columns) - 1
+            print(f"\r{line[:room]:<{room}}", end="", flush=True)
         elif text != self._last:
             say(f"  {time.monotonic() - self._began:5.1f} s  {text}")
         self._last = text

@@ -30,8 +30,8 @@ def engine() -> Engine:
     """The engine of DATABASE_URL; it connects when first used."""
     url = make_url(settings().database_url)
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    made = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    made = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
     event.listen(made, "connect", _prepare_sqlite)
     return made
 

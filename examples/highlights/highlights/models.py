@@ -191,7 +191,7 @@ class Delivery(Base):
     organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
     event_type: Mapped[str]
     payload: Mapped[dict[str, Any]]
-    status: Mapped[str] = mapped_column(default="pending")
+    status: Mapped[str] = mapped_column(default="pending", index=True)
     """`pending`, `delivered` or `failed`."""
     attempts: Mapped[int] = mapped_column(default=0)
     response_status: Mapped[int | None]

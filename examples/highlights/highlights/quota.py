@@ -78,11 +78,7 @@ def check_quota(session: Session, organization_id: str, plan: str) -> None:
         QuotaExceeded: as many streams run, or as many minutes are used, as the plan allows.
     """
     _stand_in_line(session, organization_id)
-    found = _count(session, organization_id, plan)
-    for quota, limited in {
-        "concurrent_streams": found.concurrent_streams,
-        "minutes_per_month": found.minutes_per_month,
-    }.items():
+    for quota, limited in _limited(session, organization_id, plan).items():
         metrics.increment_quota_checked(organization_id, quota)
         if limited.used >= limited.limit:
             metrics.increment_quota_exceeded(organization_id, quota)
@@ -134,10 +130,9 @@ def reserve_minutes(session: Session, stream: Stream, seconds: float | None) -> 
     metrics.increment_quota_checked(stream.organization_id, "minutes_per_month")
     if left <= 0 or (seconds is not None and wanted > left):
         metrics.increment_quota_exceeded(stream.organization_id, "minutes_per_month")
-        raise StreamFailure(
-            "minutes_exceeded",
-            f"The plan has {max(left, 0.0) / 60:.1f} minutes left this month; the stream takes {wanted / 60:.1f}.",
-        )
+        needed = "" if seconds is None else f" The recording takes {wanted / 60:.1f}."
+        reason = f"The plan has {max(left, 0.0) / 60:.1f} minutes left this month.{needed}"
+        raise StreamFailure("minutes_exceeded", reason)
     stream.billed_seconds = min(wanted, left)
     session.flush()
     return stream.billed_seconds
@@ -146,36 +141,34 @@ def reserve_minutes(session: Session, stream: Stream, seconds: float | None) -> 
 @traced_service_method
 def usage(session: Session, organization_id: str, plan: str) -> Usage:
     """What the organization has used and what runs now; told as metrics too."""
-    return _count(session, organization_id, plan)
-
-
-def _count(session: Session, organization_id: str, plan: str) -> Usage:
-    limits, since = PLANS[plan], _month()
+    limited, since = _limited(session, organization_id, plan), _month()
     own = Stream.organization_id == organization_id
-    running = session.scalars(select(func.count()).where(own, Stream.status.in_(OPEN))).one()
-    streams, seconds, cost = session.execute(
-        select(
-            func.count(),
-            func.coalesce(func.sum(Stream.billed_seconds), 0.0),
-            func.coalesce(func.sum(Stream.cost_usd), 0.0),
-        ).where(own, Stream.created_at >= since)
+    streams, cost = session.execute(
+        select(func.count(), func.coalesce(func.sum(Stream.cost_usd), 0.0)).where(own, Stream.created_at >= since)
     ).one()
-    found = session.scalars(
-        select(func.count()).select_from(Highlight).join(Stream).where(own, Highlight.created_at >= since)
-    ).one()
-    counted = Usage(
+    highlights = select(func.count()).select_from(Highlight).join(Stream).where(own, Highlight.created_at >= since)
+    return Usage(
         plan=plan,
         since=since,
         streams=streams,
-        highlights=found,
+        highlights=session.scalars(highlights).one(),
         cost_usd=cost,
-        concurrent_streams=Limited(running, limits.concurrent_streams),
-        minutes_per_month=Limited(round(seconds / 60, 3), limits.minutes_per_month),
-        requests_per_minute=limits.requests_per_minute,
+        requests_per_minute=PLANS[plan].requests_per_minute,
+        **limited,
     )
-    metrics.set_quota(organization_id, "concurrent_streams", *counted.concurrent_streams)
-    metrics.set_quota(organization_id, "minutes_per_month", *counted.minutes_per_month)
-    return counted
+
+
+def _limited(session: Session, organization_id: str, plan: str) -> dict[str, Limited]:
+    own = Stream.organization_id == organization_id
+    running = select(func.count()).where(own, Stream.status.in_(OPEN))
+    spent = select(func.coalesce(func.sum(Stream.billed_seconds), 0.0)).where(own, Stream.created_at >= _month())
+    limited = {
+        "concurrent_streams": Limited(session.scalars(running).one(), PLANS[plan].concurrent_streams),
+        "minutes_per_month": Limited(session.scalars(spent).one() / 60, PLANS[plan].minutes_per_month),
+    }
+    for quota, (used, limit) in limited.items():
+        metrics.set_quota(organization_id, quota, used, limit)
+    return limited
 
 
 def _stand_in_line(session: Session, organization_id: str) -> str:

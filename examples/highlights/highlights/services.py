@@ -14,7 +14,7 @@ from highlights.models import Stream, StreamStatus, now
 from highlights.problems import Unavailable
 from highlights.repositories import OPEN
 from highlights.settings import settings
-from highlights.webhooks import trigger_webhook
+from highlights.webhooks import enqueue, save_deliveries
 from tldr_observability import log_event, metrics, traced_service_method
 
 if TYPE_CHECKING:
@@ -115,11 +115,17 @@ class StreamProcessingService:
             stream.billed_seconds = min(stream.billed_seconds, stream.seconds or 0.0)
             found = len(repositories.highlights(session, stream_id))
             active = repositories.active_streams(session)
+            # With the state and not after it: whoever finds the stream ended tells nobody.
+            told = save_deliveries(
+                session,
+                stream.organization_id,
+                f"stream.{status}",
+                _told(stream, found),
+                event_id=f"{stream.id}:{status}",
+            )
+        enqueue(told)
         self._count(stream, active)
         log_event(f"stream.{status}", platform=stream.platform, highlights=found)
-        trigger_webhook(
-            stream.organization_id, f"stream.{status}", _told(stream, found), event_id=f"{stream.id}:{status}"
-        )
         return stream
 
     @staticmethod

@@ -30,10 +30,13 @@ _STRIKING: Final = 0.5
 _TYPES: Final = ("loud", "action", "montage")
 _QUIETEST: Final = 1e-6
 """The power of -60 dB; nobody hears what's below."""
-_WINDOW: Final = 5
-"""Seconds. A segment is as lively as its liveliest so many, however long it is."""
-_MOMENT: Final = 3
-"""Seconds over which liveliness is averaged where a peak or a lull is looked for."""
+_STEP: Final = 0.5
+"""Seconds over which sound and picture are summed up."""
+_WINDOW_SECONDS: Final = 5
+"""A segment is as lively as its liveliest so many, however long it is."""
+_WINDOW: Final = round(_WINDOW_SECONDS / _STEP)
+_MOMENT: Final = 5
+"""Steps over which liveliness is averaged where a peak or a lull is looked for."""
 _FRAME_GAP: Final = 0.08
 """Seconds. Nearer pictures are not compared, so that a higher frame rate isn't less motion."""
 _WIDTH, _HEIGHT = 64, 36
@@ -48,14 +51,14 @@ class Signals:
     """What was measured of a segment; the first three are of its liveliest seconds."""
 
     loudness_db: float | None
-    """95th percentile over seconds, in dB of full scale; None without sound."""
+    """95th percentile, in dB of full scale; None without sound."""
     motion: float
     """Mean difference of successive pictures, in grey levels, without cuts."""
     cuts: int
     peak_seconds: float
     """The liveliest moment, in the stream's time."""
     course: tuple[tuple[float, float, float], ...] = ()
-    """Loudness, motion and cuts of each second."""
+    """Loudness, motion and cuts of each half second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Baseline:
     median: tuple[float, ...]
     spread: tuple[float, ...]
     liveliness: float
-    """Of the median second."""
+    """Of the median half second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +89,24 @@ def measure(segments: Iterable[Segment]) -> Iterator[Signals]:
     """The signals of each of a stream's segments in turn. Memory doesn't grow with their length."""
     last: _Picture | None = None
     for segment in segments:
-        seconds = np.zeros((5, max(1, round(segment.end - segment.start))))
-        power, samples, motion, pairs, cuts = seconds
+        steps = np.zeros((5, max(1, round((segment.end - segment.start) / _STEP))))
+        power, samples, motion, pairs, cuts = steps
         changes: list[tuple[int, float]] = []
         for frame in _frames(segment):
             time = frame.time or 0.0
-            second = min(max(int(time - segment.start), 0), seconds.shape[1] - 1)
+            step = min(max(int((time - segment.start) / _STEP), 0), steps.shape[1] - 1)
             if isinstance(frame, av.AudioFrame):
-                power[second] += _power(frame) * frame.samples
-                samples[second] += frame.samples
+                power[step] += _power(frame) * frame.samples
+                samples[step] += frame.samples
             elif last is None or not 0 <= time - last.time < _FRAME_GAP:
                 picture = _Picture(time, frame.reformat(_WIDTH, _HEIGHT, format="gray").to_ndarray().astype(np.int16))
                 if last is not None:  # of the segment before, perhaps: many begin with a cut
-                    changes.append((second, float(np.abs(picture.grey - last.grey).mean())))
+                    changes.append((step, float(np.abs(picture.grey - last.grey).mean())))
                 last = picture
-        for (second, change), is_cut in zip(changes, _are_cuts([change for _, change in changes]), strict=True):
-            cuts[second] += is_cut
-            pairs[second] += not is_cut
-            motion[second] += 0 if is_cut else change
+        for (step, change), is_cut in zip(changes, _are_cuts([change for _, change in changes]), strict=True):
+            cuts[step] += is_cut
+            pairs[step] += not is_cut
+            motion[step] += 0 if is_cut else change
         loudness = 10 * np.log10(np.maximum(power / np.maximum(samples, 1), _QUIETEST))
         course = np.array((loudness, motion / np.maximum(pairs, 1), cuts)).T
         yield _signals(segment, course, has_sound=bool(samples.any()))
@@ -112,9 +115,9 @@ def measure(segments: Iterable[Segment]) -> Iterator[Signals]:
 def baseline(signals: Sequence[Signals]) -> Baseline:
     """What is usual in the stream that these segments make up, whatever its few lively minutes are like.
 
-    It's taken from all of its seconds, so that it hardly depends on where the segments begin.
+    It's taken from all windows of the stream, so that it hardly depends on where the segments begin.
     """
-    course = np.array([second for each in signals for second in each.course])
+    course = np.array([step for each in signals for step in each.course])
     low, median, high = np.percentile(_windows(course), (16, 50, 84), axis=0)
     return Baseline(
         median=tuple(median.tolist()),
@@ -134,7 +137,7 @@ def score(signals: Signals, usual: Baseline) -> Score:
     words = (
         f"{loudness - usual.median[0]:.0f} dB louder than usual",
         f"motion of {signals.motion:.1f} where {usual.median[1]:.1f} is usual",
-        f"{signals.cuts} cuts within {_WINDOW} seconds",
+        f"{signals.cuts} cuts within {_WINDOW_SECONDS} seconds",
     )
     striking = [word for word, spreads in zip(words, above, strict=True) if spreads >= _STRIKING]
     return Score(
@@ -158,7 +161,7 @@ def _signals(segment: Segment, course: npt.NDArray[np.float64], *, has_sound: bo
         loudness_db=float(loudness) if has_sound else None,
         motion=float(motion),
         cuts=int(cuts),
-        peak_seconds=min(segment.start + _peak(course) + 0.5, segment.end),
+        peak_seconds=min(segment.start + (_peak(course) + 0.5) * _STEP, segment.end),
         course=tuple(map(tuple, course.tolist())),
     )
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from starlette.concurrency import run_in_threadpool
 
 from highlights.api import errors, health, keys, streams, usage, webhooks
@@ -40,7 +41,8 @@ def create_app() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    await run_in_threadpool(create_tables)
+    with suppress_instrumentation():
+        await run_in_threadpool(create_tables)
     yield
 
 

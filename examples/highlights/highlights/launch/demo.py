@@ -106,9 +106,9 @@ class Demo:
         if stack.pool == "solo":
             say("This machine can't make semaphores (has it /dev/shm?): the worker runs one task at a time.")
         seed.prepare_database(stack.environment)
-        stack.start()
         if "s3" in given(self._environment):
             seed.make_bucket()
+        stack.start()
         say(f"All ready after {time.monotonic() - began:.1f} s; the API is {stack.url('api')}.")
 
     def _tell(self, stack: Stack, customer: Customer, organization_id: str) -> None:

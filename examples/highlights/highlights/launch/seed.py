@@ -40,10 +40,15 @@ def prepare_database(environment: Mapping[str, str]) -> None:
 
 
 def make_bucket() -> None:
-    """Make the bucket, unless it is there."""
+    """Make the bucket, unless it is there; raises StackError where that can't be done."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     from highlights.storage import storage  # loads boto3, which only this needs
 
-    storage().ensure()
+    try:
+        storage().ensure()
+    except (BotoCoreError, ClientError) as error:
+        raise StackError(f"The storage of S3_ENDPOINT_URL can't be used: {error}") from error
 
 
 def customer(name: str) -> tuple[str, str]:

@@ -44,10 +44,10 @@ def up(names: Sequence[str], data_dir: Path) -> int:
         seed.prepare_database(stack.environment)
         if "DATABASE_URL" not in environment:
             seed.test_key()
+        if "s3" in there - wanted:
+            seed.make_bucket()
     try:
         stack.start(_DAY_SECONDS)  # what it waits for may be started by hand, later
-        if wanted & {"api", "worker"} and "s3" in there:
-            seed.make_bucket()
         at = ", ".join(f"{service.name} {stack.url(service.name)}".rstrip() for service in stack.services)
         echo("up", f"ready: {at}. Ctrl-C ends.")
         while True:

@@ -19,6 +19,8 @@ import av
 import httpx
 import pytest
 
+from tldr_observability.testing import OTLPReceiver
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -132,12 +134,14 @@ def test_a_live_stream_is_stopped_by_ctrl_c_and_kept_services_by_another(tmp_pat
 
 @pytest.mark.timeout(120)
 def test_what_does_not_hold_is_named(tmp_path):
-    """A page that is no video ends in failure, with the stream's state and the reason, and with exit status 1."""
+    """A page that is no video ends in status 1, with the state and the reason; Logfire has the trace, and is linked."""
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "index.html").write_text("<h1>No video</h1>")
-    with serving(tmp_path / "page") as url:
-        demo = start(tmp_path, f"{url}/index.html")
+    with serving(tmp_path / "page") as url, OTLPReceiver() as logfire:
+        demo = start(tmp_path, f"{url}/index.html", LOGFIRE_TOKEN="a-token", LOGFIRE_BASE_URL=logfire.url)
         output = demo.communicate(timeout=110)[0]
+        assert "start_stream" in {span.name for span in logfire.spans}
+        assert f"it is in Logfire as well, {logfire.url}/test." in output
     assert demo.returncode == 1, output
     conclusion = output.partition("What does not hold")[2]
     assert "the stream ended failed: " in conclusion

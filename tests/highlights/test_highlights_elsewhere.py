@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
+import boto3
 import httpx
 import psycopg
 import pytest
@@ -35,11 +36,23 @@ def database(postgres_url: str) -> Iterator[tuple[str, Proxy]]:
         yield f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/{name}", proxy
 
 
+def make_bucket(env: dict[str, str]) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=env["S3_ENDPOINT_URL"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        region_name=env["AWS_DEFAULT_REGION"],
+    )
+    client.create_bucket(Bucket="highlights")
+
+
 def assert_works(app: App) -> None:
     stream = app.wait(app.start()["id"])
     assert stream["status"] == "completed", stream
     found = app.highlights(stream["id"])
-    assert [round(each["confidence"], 2) for each in found] == pytest.approx([0.6, 0.7, 0.9], abs=0.15)
+    assert len(found) == 3
+    assert all(55 <= each["start_seconds"] and each["confidence"] >= 0.55 for each in found)
     clip = httpx.get(found[0]["clip_url"])
     assert clip.headers["content-type"] == "video/mp4"
     assert len(clip.content) > 50_000
@@ -55,7 +68,15 @@ def test_postgresql_and_motos_s3(tmp_path, database, moto_url):
     """On PostgreSQL and another S3 the sample has the same highlights, in one trace."""
     url, _ = database
     services = ("valkey", "api", "worker", "customer")
-    with running(tmp_path, {"DATABASE_URL": url, "S3_ENDPOINT_URL": moto_url}, services=services) as app:
+    env = {
+        "DATABASE_URL": url,
+        "S3_ENDPOINT_URL": moto_url,
+        "AWS_ACCESS_KEY_ID": "moto",
+        "AWS_SECRET_ACCESS_KEY": "moto",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    make_bucket(env)
+    with running(tmp_path, env, services=services) as app:
         assert_works(app)
         systems = {span.attributes.get("db.system.name") for span in app.receiver.spans}
         assert "postgresql" in systems

@@ -123,7 +123,7 @@ def test_where_nothing_happens_there_is_no_highlight(tmp_path, picture, sound):
     """A still picture, a steady scene, silence and noise have no highlights, with sound or without."""
     _, scores = judge(cut(record(tmp_path / "film.mp4", 40, picture, sound)))
     assert len(scores) == 8
-    assert max(each.value for each in scores) < THRESHOLD / 2
+    assert max(each.value for each in scores) < THRESHOLD - 0.1
 
 
 def test_a_burst_is_found(tmp_path):
@@ -169,9 +169,11 @@ def test_loudness_is_of_full_scale(tmp_path):
     with av.open(str(path), "w") as output:
         stream = output.add_stream("pcm_s16le", rate=SOUND_RATE, layout="mono")
         wave = (hum(1.0)(np.arange(SOUND_RATE) / SOUND_RATE) * 32767).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
-        frame.rate, frame.pts = SOUND_RATE, 0
-        output.mux([*stream.encode(frame), *stream.encode()])
+        for begin in range(0, SOUND_RATE, 1000):
+            frame = av.AudioFrame.from_ndarray(wave[None, begin : begin + 1000], format="s16", layout="mono")
+            frame.rate, frame.pts = SOUND_RATE, begin
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
     (whole,) = measure([type(segments[0])(0, 0.0, 1.0, path, ())])
     assert whole.loudness_db == pytest.approx(-3, abs=0.5)
 

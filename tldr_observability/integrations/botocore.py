@@ -197,7 +197,7 @@ def _describe_answer(span: Span, service: str, operation: str, answer: Mapping[s
 
 def _sent_bytes(parameters: Mapping[str, Any]) -> int | None:
     """The size of the request's body, without reading it; None where there is none, or no way to know."""
-    from botocore.utils import determine_content_length  # type: ignore[import-untyped]
+    from botocore.utils import determine_content_length
 
     body, size = parameters.get("Body"), parameters.get("ContentLength")
     if body is None or isinstance(size, int):

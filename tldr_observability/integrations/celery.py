@@ -63,7 +63,7 @@ def uninstrument() -> None:
     global _connection
     if _connection is None:
         return
-    from celery import Celery  # type: ignore[import-untyped]
+    from celery import Celery
 
     ended, _connection = _connection, None
     for stop in ended.stop_metrics:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from billiard.process import current_process  # type: ignore[import-untyped]
-from celery.exceptions import Ignore, Reject, Retry  # type: ignore[import-untyped]
+from celery.exceptions import Ignore, Reject, Retry
 
 from tldr_observability.tracing import failures
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["create_tables", "engine", "transaction"]
 
 _BUSY_SECONDS = 30
+_CONNECT_SECONDS = 5
 
 
 @cache
@@ -30,7 +31,9 @@ def engine() -> Engine:
     """The engine of DATABASE_URL; it connects when first used."""
     url = make_url(settings().database_url)
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": _CONNECT_SECONDS}
+        )
     made = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
     event.listen(made, "connect", _prepare_sqlite)
     return made

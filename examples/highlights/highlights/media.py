@@ -89,6 +89,7 @@ def create_segments(  # noqa: PLR0913 - limits and hooks, by name
     seconds: float,
     most_seconds: float,
     most_bytes: int,
+    growth: float = 0.0,
     go_on: Callable[[], object] = lambda: True,
     on_segment: Callable[[Segment], object] = lambda _: None,
 ) -> list[Segment]:
@@ -100,6 +101,7 @@ def create_segments(  # noqa: PLR0913 - limits and hooks, by name
         seconds: the least length of a segment (but for the last).
         most_seconds: where the reading ends, in the stream's time.
         most_bytes: where the reading ends, in bytes that came.
+        growth: the least part that a segment is of what came before it; for live streams, whose end nobody knows.
         go_on: asked about once a second, and at each segment; a false answer ends the reading.
         on_segment: called with each finished segment.
     """
@@ -125,7 +127,7 @@ def create_segments(  # noqa: PLR0913 - limits and hooks, by name
     within = most_seconds + _PATIENCE * settings().source_timeout
     with suppress(SourceEnded), open_source(url, most_bytes=most_bytes, within=within, on_wait=ask) as container:
         video, audio = _streams(container)
-        with closing(Cutter(directory, seconds, video, audio, finished)) as cutter:
+        with closing(Cutter(directory, seconds, growth, video, audio, finished)) as cutter:
             for packet in container.demux([stream for stream in (video, audio) if stream]):
                 ask(now=cutter.write(packet))
                 if cutter.end >= most_seconds:

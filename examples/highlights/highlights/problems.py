@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
+
 __all__ = [
     "Conflict",
     "Forbidden",
@@ -14,12 +16,15 @@ __all__ = [
 ]
 
 
-class Problem(Exception):  # noqa: N818 - the name of the media type
+class Problem(HTTPException):
     """A request that is answered with `application/problem+json`.
+
+    It is an HTTPException, so that telemetry knows whose fault it is: one below 500 is no error of the service.
 
     Args:
         detail: what is wrong with this request, for people.
         code: for programs, from a bounded set; the class's own where None.
+        headers: of the answer, beside the usual ones.
         more: further members of the answer.
     """
 
@@ -27,16 +32,12 @@ class Problem(Exception):  # noqa: N818 - the name of the media type
     code = "internal_error"
     title = "The service failed"
 
-    def __init__(self, detail: str, *, code: str | None = None, **more: object) -> None:
-        super().__init__(detail)
-        self.detail = detail
+    def __init__(
+        self, detail: str, *, code: str | None = None, headers: dict[str, str] | None = None, **more: object
+    ) -> None:
+        super().__init__(self.status, detail, headers)
         self.code = code or type(self).code
         self.more = more
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of the answer, beside the usual ones."""
-        return {}
 
 
 class Unauthorized(Problem):
@@ -44,10 +45,8 @@ class Unauthorized(Problem):
 
     status, code, title = 401, "unauthorized", "A valid API key is needed"
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Which scheme is asked for."""
-        return {"WWW-Authenticate": "Bearer"}
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(Problem):
@@ -88,15 +87,13 @@ class QuotaExceeded(Problem):
 
     def __init__(self, quota: str, used: float, limit: float, *, retry_after: int | None = None) -> None:
         super().__init__(
-            f"{used:g} of {limit:g} {quota.replace('_', ' ')} are used", quota=quota, used=used, limit=limit
+            f"{used:g} of {limit:g} {quota.replace('_', ' ')} are used",
+            headers=None if retry_after is None else {"Retry-After": str(retry_after)},
+            quota=quota,
+            used=used,
+            limit=limit,
         )
         self.quota, self.used, self.limit = quota, used, limit
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come back."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
 class Unavailable(Problem):
@@ -104,7 +101,5 @@ class Unavailable(Problem):
 
     status, code, title = 503, "unavailable", "Try again later"
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Soon is a good guess."""
-        return {"Retry-After": "5"}
+    def __init__(self, detail: str, *, code: str | None = None, **more: object) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": "5"}, **more)

@@ -39,21 +39,24 @@ class Cutter:
     Args:
         directory: of the files.
         seconds: the least length of each but the last.
+        growth: the least part that each is of what came before it, so that there are never many.
         video: the stream whose key frames begin the files.
         audio: a stream to go with it.
         finished: called with each segment.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a cutter consists of
         self,
         directory: Path,
         seconds: float,
+        growth: float,
         video: VideoStream,
         audio: AudioStream | None,
         finished: Callable[[Segment], None],
     ) -> None:
         self._directory = directory
         self._seconds = seconds
+        self._growth = growth
         self._video = video
         self._audio = audio
         self._finished = finished
@@ -99,7 +102,7 @@ class Cutter:
         at = packet.pts * base
         if is_video:
             if packet.is_keyframe:
-                cut = self._output is not None and at - self._start >= self._seconds
+                cut = self._output is not None and at - self._start >= max(self._seconds, self._start * self._growth)
                 if cut:
                     self._end = at
                     self.close()

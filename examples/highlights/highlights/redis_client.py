@@ -10,7 +10,7 @@ from highlights.settings import settings
 
 __all__ = ["redis_client"]
 
-_SECONDS = 2.0
+_SECONDS = 1.0
 
 
 @cache

@@ -111,7 +111,7 @@ def active_streams(session: Session) -> dict[str, int]:
     """How many streams are open on each platform that ever had one."""
     is_open = func.count().filter(Stream.status.in_(OPEN))
     rows = session.execute(select(Stream.platform, is_open).group_by(Stream.platform))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 @traced_repository_method

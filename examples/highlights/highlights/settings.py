@@ -70,4 +70,4 @@ class Settings(BaseSettings):
 @cache
 def settings() -> Settings:
     """This process's settings; a ValidationError names every variable that is missing or wrong."""
-    return Settings()
+    return Settings()  # type: ignore[call-arg]  # the environment has them

@@ -23,8 +23,8 @@ _FLOORS: Final = np.array((6.0, 1.0, 1.0))
 """The least spread of loudness (dB), motion and cuts that counts: else all of a quiet stream would stand out."""
 _MOST: Final = 3.0
 """Spreads from the median beyond which there is no more to tell."""
-_STEEPNESS: Final = 1.2
-"""Of the score: one spread above the median in all three makes 0.70, two make 0.91."""
+_STEEPNESS: Final = 1.3
+"""Of the score: one spread above the median in all three makes 0.73, two make 0.93."""
 _STRIKING: Final = 0.5
 """Spreads above the median from where on a signal is worth telling."""
 _TYPES: Final = ("loud", "action", "montage")

@@ -146,7 +146,7 @@ def _ingest(stream: Stream) -> None:
     segments = media.create_segments(
         url,
         directory / "segments",
-        seconds=max(settings().segment_seconds, most_seconds / settings().most_segments),
+        **_segment_lengths(probe.duration, most_seconds),
         most_seconds=most_seconds,
         most_bytes=settings().max_stream_bytes,
         go_on=lambda: _note(stream.id),
@@ -285,6 +285,15 @@ def _note(stream_id: str, **progress: Any) -> bool:
 def _go_on(stream_id: str, **progress: Any) -> None:
     if not _note(stream_id, **progress):
         raise _Stopped
+
+
+def _segment_lengths(duration: float | None, most_seconds: float) -> dict[str, float]:
+    """So that there are never more than `most_segments`: even ones, or ones that grow where it's live."""
+    shortest, most = settings().segment_seconds, settings().most_segments
+    if duration is not None:
+        return {"seconds": max(shortest, most_seconds / most), "growth": 0.0}
+    # Of 120: twenty of the shortest, then each a twentieth of all before it, which makes 116 in three hours.
+    return {"seconds": shortest, "growth": 6 / most}
 
 
 def _wait(task: Task) -> float:

@@ -11,27 +11,22 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
-from highlights.launch import figures, seed, traces
-from highlights.launch.clips import Clip, clock, fetch
+from highlights.launch import seed
 from highlights.launch.customers import Customer
+from highlights.launch.report import Report
 from highlights.launch.services import SERVICES, given
 from highlights.launch.stack import Stack, api_port
-from highlights.launch.terminal import Progress, heading, say, wrapped
+from highlights.launch.terminal import Progress, heading, say, short
 from tldr_observability.testing import OTLPReceiver
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["Demo", "Options"]
 
 _FINAL = ("completed", "failed", "cancelled")
-_SAMPLE_HIGHLIGHTS = 3
 _POLL_SECONDS = 0.4
-_PATIENCE_SECONDS = 10.0
 _DEFAULTS = {
     # The terminal is the report's; spans are in the trace.
     "LOGFIRE_CONSOLE_ENABLED": "false",
@@ -75,7 +70,8 @@ class Demo:
     def run(self) -> int:
         """Tell the story; 0 if all that it promises holds."""
         with ExitStack() as ending:
-            if not any(re.fullmatch(r"OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT", name) for name in self._environment):
+            own = re.compile(r"OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT")
+            if not any(own.fullmatch(name) and value for name, value in self._environment.items()):
                 self._receiver = ending.enter_context(OTLPReceiver())
                 self._environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = self._receiver.url
             stack = self._stack()
@@ -119,15 +115,21 @@ class Demo:
         say(f"POST /api/v1/streams  {url}")
         stream, trace_id = customer.start(url, title, self._options.max_seconds)
         stream = self._watch(stack, customer, stream)
-        found = self._show_stream(customer, stream)
-        self._show_clips(stack, found)
-        self._show_webhooks(customer, stream, found)
+        report = Report(customer, stream, is_sample=self._options.url is None)
+        report.show_highlights()
+        bucket = stack.environment.get("HIGHLIGHTS_S3_BUCKET", "highlights")
+        report.show_clips(stack.data_dir / "s3" / bucket, stack.data_dir / "clips")
+        report.show_webhooks()
         if self._receiver is None:
             heading("Trace and metrics")
             say("They went where OTEL_EXPORTER_OTLP_ENDPOINT says, so they are not shown here.")
         else:
-            self._show_trace(self._receiver, stream, trace_id)
-            self._show_metrics(self._receiver, organization_id)
+            report.show_trace(self._receiver, trace_id)
+            report.show_metrics(self._receiver, organization_id)
+        if token := self._environment.get("LOGFIRE_TOKEN"):
+            project = _project(token, self._environment.get("LOGFIRE_BASE_URL"))
+            say(f"\nLOGFIRE_TOKEN is set: it is in Logfire as well{f', {project}' if project else ''}.")
+        self._failed += report.failed
 
     def _watch(self, stack: Stack, customer: Customer, stream: dict[str, Any]) -> dict[str, Any]:
         if self._options.url:
@@ -148,113 +150,10 @@ class Demo:
                 customer.stop(stream["id"])
         progress.show(_progress(stream))
         progress.end()
-        self._expect(
-            stream["status"] == "completed" or (stopped and stream["status"] == "cancelled"),
-            f"the stream ended {stream['status']}" + (f": {stream['failure']['reason']}" if stream["failure"] else ""),
-        )
+        if not (stream["status"] == "completed" or (stopped and stream["status"] == "cancelled")):
+            why = f": {stream['failure']['reason']}" if stream["failure"] else ""
+            self._failed.append(f"the stream ended {stream['status']}{why}")
         return stream
-
-    def _show_stream(self, customer: Customer, stream: dict[str, Any]) -> list[dict[str, Any]]:
-        if stream["failure"]:
-            say(f"The stream failed, {stream['failure']['code']}: {stream['failure']['reason']}")
-        found = customer.highlights(stream["id"])
-        if self._options.url is None:
-            self._expect(
-                len(found) == _SAMPLE_HIGHLIGHTS,
-                f"{len(found)} highlights were found, and the sample has {_SAMPLE_HIGHLIGHTS}",
-            )
-        heading(f"Highlights: {len(found)} in {clock(stream['seconds'] or 0)} of video, for ${stream['cost_usd']:.6f}")
-        if not found:
-            say("None.")
-            return found
-        width = max(len(each["type"]) for each in found)
-        before = f"  {'#':>2}  {'start':>7}  {'end':>7}  {'confidence':>10}  {'type':<{width}}  "
-        say(f"{before}why")
-        for number, each in enumerate(found, 1):
-            start, end = clock(each["start_seconds"]), clock(each["end_seconds"])
-            row = f"  {number:>2}  {start:>7}  {end:>7}  {each['confidence']:>10.2f}  {each['type']:<{width}}  "
-            say(row + wrapped(each["reason"], len(before), len(row)))
-        return found
-
-    def _show_clips(self, stack: Stack, found: list[dict[str, Any]]) -> None:
-        if not found:
-            return
-        bucket = stack.data_dir / "s3" / stack.environment.get("HIGHLIGHTS_S3_BUCKET", "highlights")
-        downloads = stack.data_dir / "clips"
-        with_sound = self._options.url is None
-        clips: list[Clip] = [fetch(each, bucket, downloads, with_sound=with_sound) for each in found]
-        say(f"\nClips and thumbnails, downloaded and played, are in {short(clips[0].clip.parent)}/")
-        for number, clip in enumerate(clips, 1):
-            say(f"  {number:>2}  {clip.clip.stem}.mp4 .jpg  {clip.description}")
-            self._failed += clip.problems
-        best = max(zip(found, clips, strict=True), key=lambda pair: pair[0]["confidence"])[1]
-        say(f"Open the best one:\n  {short(best.clip)}")
-
-    def _show_webhooks(self, customer: Customer, stream: dict[str, Any], found: list[dict[str, Any]]) -> None:
-        expected = {("stream.started", ""), (f"stream.{stream['status']}", "")}
-        expected |= {("highlight.detected", each["id"]) for each in found}
-
-        def missing() -> set[tuple[str, str]]:
-            verified = (each for each in customer.events(stream["id"]) if each["verified"])
-            return expected - {(each["type"], each["data"].get("highlight_id", "")) for each in verified}
-
-        _until(lambda: not missing())
-        heading("Webhooks, as the customer's server got them")
-        for event in customer.events(stream["id"]):
-            data = event["data"]
-            about = f"at {clock(data['start_seconds'])}, {data['title']}" if "start_seconds" in data else ""
-            signature = "signature verified" if event["verified"] else "SIGNATURE WRONG"
-            say(f"  {signature}  {event['type']:<18}  {about}".rstrip())
-            self._expect(event["verified"], f"the signature of webhook {event['id']} is wrong")
-        for event_type, about in sorted(missing()):
-            self._failed.append(f"no verified webhook {event_type} {about}".rstrip())
-
-    def _show_trace(self, receiver: OTLPReceiver, stream: dict[str, Any], trace_id: str) -> None:
-        services = {"api", "worker", "customer"}
-
-        def spans() -> list[Any]:
-            return [span for span in receiver.spans if span.trace_id == trace_id]
-
-        def strays() -> list[Any]:
-            about = (span for span in receiver.spans if span.attributes.get("tldr.stream.id") == stream["id"])
-            return [span for span in about if span.trace_id != trace_id and traces.service_of(span) != "api"]
-
-        def is_whole() -> bool:
-            seen = spans()
-            return (
-                services <= set(map(traces.service_of, seen)) and not traces.orphans(seen) and bool(traces.roots(seen))
-            )
-
-        _until(is_whole)
-        _until_quiet(lambda: len(spans()))
-        seen = spans()
-        heading(f"The trace {trace_id}: {len(seen)} spans, as they were exported")
-        if seen:
-            say(traces.draw(seen))
-        missing = services - set(map(traces.service_of, seen))
-        self._expect(not missing, f"the trace has no span of {', '.join(sorted(missing))}")
-        orphans = sorted({span.name for span in traces.orphans(seen)})
-        self._expect(not orphans, f"the trace has spans whose parent never came: {', '.join(orphans)}")
-        self._expect(len(traces.roots(seen)) == 1, f"the trace has {len(traces.roots(seen))} roots")
-        if stream["status"] == "completed":  # what follows a stop is of the trace of that request
-            names = sorted({span.name for span in strays()})
-            self._expect(not names, f"of the stream's own spans some are in another trace: {', '.join(names)}")
-        if token := self._environment.get("LOGFIRE_TOKEN"):
-            project = _project(token, self._environment.get("LOGFIRE_BASE_URL"))
-            say(f"\nLOGFIRE_TOKEN is set: it is in Logfire as well{f', {project}' if project else ''}.")
-
-    def _show_metrics(self, receiver: OTLPReceiver, organization_id: str) -> None:
-        def exported() -> dict[str, figures.Figure]:
-            return figures.exported_figures(receiver.metrics, organization_id)
-
-        def differing() -> list[str]:
-            # Asked anew each time: a worker may still be writing down what the customer has got.
-            return figures.differing(exported(), figures.database_figures(organization_id))
-
-        _until(lambda: not differing())
-        heading("Business metrics, as they were exported")
-        say(figures.table(exported(), figures.database_figures(organization_id)))
-        self._failed += differing()
 
     def _conclude(self, stack: Stack, key: str) -> None:
         heading("Next" if not self._failed else "What does not hold")
@@ -265,7 +164,7 @@ class Demo:
         elif not self._options.keep:
             command = _command()
             following = {
-                f"{command} demo --keep": "leaves the services up: the API, its pages at /docs, curl",
+                f"{command} demo --keep": "leaves the services up, for curl",
                 f"{command} demo URL": "any video or HLS playlist, live ones too",
                 f"LOGFIRE_TOKEN=... {command} demo": "the same in Logfire",
             }
@@ -289,10 +188,6 @@ class Demo:
         except KeyboardInterrupt:
             say("\nEnding.")
 
-    def _expect(self, holds: bool, otherwise: str) -> None:
-        if not holds:
-            self._failed.append(otherwise)
-
 
 def stop(stack: Stack) -> None:
     """End the services; a second Ctrl-C doesn't leave half of them."""
@@ -301,11 +196,6 @@ def stop(stack: Stack) -> None:
         stack.stop()
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def short(path: Path) -> str:
-    """A path as one would type it here."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _command() -> str:
@@ -325,21 +215,6 @@ def _progress(stream: dict[str, Any]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number > 1 else ''}" if number else ""
-
-
-def _until(holds: Callable[[], bool], seconds: float = _PATIENCE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.1)
-
-
-def _until_quiet(count: Callable[[], int], seconds: float = 1.0) -> None:
-    """Wait until nothing came for so long."""
-    seen, since = count(), time.monotonic()
-    while time.monotonic() < since + seconds:
-        time.sleep(0.1)
-        if (now := count()) != seen:
-            seen, since = now, time.monotonic()
 
 
 def _project(token: str, base_url: str | None) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
 import time
+from pathlib import Path
 
-__all__ = ["Progress", "heading", "say", "wrapped"]
+__all__ = ["Progress", "heading", "say", "short", "wrapped"]
 
 WIDTH = 110
 
@@ -25,6 +27,11 @@ def heading(text: str) -> None:
 def wrapped(text: str, indent: int, first: int) -> str:
     """Text in lines that begin at a column, the first of which has `first` columns before it already."""
     return textwrap.fill(text, WIDTH, initial_indent=" " * first, subsequent_indent=" " * indent)[first:]
+
+
+def short(path: Path) -> str:
+    """A path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 class Progress:

@@ -244,6 +244,25 @@ def test_a_worker_killed_while_it_detects(app):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.skipif(not has_semaphores(), reason="the worker has no processes to replace without POSIX semaphores")
+def test_processes_that_end_after_each_task_lose_nothing(tmp_path):
+    """A pool that replaces its processes after every task leaves the same trace, complete."""
+    with running(tmp_path, {"HIGHLIGHTS_TASKS_PER_CHILD": "1"}) as app:
+        stream = app.wait(app.start(max_seconds=30)["id"])
+        assert stream["status"] == "completed"
+        app.events(until=2 + len(app.highlights(stream["id"])))
+        app.stack.stop(timeout=20)
+        (post,) = [span for span in app.receiver.spans if span.name == "POST /api/v1/streams"]
+        trace = [span for span in app.receiver.spans if span.trace_id == post.trace_id]
+        known = {span.span_id for span in trace}
+        assert [span.name for span in trace if span.parent_id not in known] == [post.name], tree(trace)
+        names = [span.name for span in trace]
+        assert names.count("run/ingest_stream_with_ffmpeg") == names.count("run/detect_highlights_with_ai") == 1
+        assert names.count("analyze_content_segment") == stream["progress"]["segments"]
+        processes = {span.resource["process.pid"] for span in trace if span.name.startswith("run/")}
+        assert len(processes) == sum(name.startswith("run/") for name in names)
+
+
 def test_a_worker_killed_as_a_whole(tmp_path):
     """When all of the worker is gone, the next one gets its task from the broker after the visibility timeout."""
     with running(tmp_path, {"HIGHLIGHTS_VISIBILITY_SECONDS": "1"}) as app:

@@ -27,6 +27,7 @@ def _configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": settings().tasks_per_child,
         "broker_transport_options": {"visibility_timeout": settings().visibility_seconds, "socket_connect_timeout": 5},
         "broker_connection_retry_on_startup": True,
         # Publishing is part of a request: it fails soon instead of holding up the customer.

@@ -93,7 +93,7 @@ class QuotaExceeded(Problem):
             used=used,
             limit=limit,
         )
-        self.quota, self.used, self.limit = quota, used, limit
+        self.quota, self.used, self.limit, self.retry_after = quota, used, limit, retry_after
 
 
 class Unavailable(Problem):

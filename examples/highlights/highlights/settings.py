@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """How often a pipeline task is tried where a service that it needs is away."""
     retry_seconds: float = Field(2.0, gt=0)
     """Before the second attempt of a task or webhook; it doubles with each further one."""
+    tasks_per_child: int = Field(100, ge=1)
+    """Tasks after which a process of the worker's pool makes room for a new one: media libraries keep memory."""
     visibility_seconds: int = 6 * 3600
     """When the broker gives a task to another worker; longer than the longest task."""
     webhook_attempts: int = Field(6, ge=1)

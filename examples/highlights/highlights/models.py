@@ -53,7 +53,7 @@ class Moment(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """All tables."""
 
-    type_annotation_map: ClassVar = {datetime: Moment, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map: ClassVar = {datetime: Moment}
 
 
 class StreamStatus(enum.StrEnum):
@@ -90,7 +90,7 @@ class ApiKey(Base):
     organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
     name: Mapped[str]
     hash: Mapped[str] = mapped_column(String(64), unique=True)
-    scopes: Mapped[list[str]]
+    scopes: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -112,7 +112,7 @@ class Stream(Base):
     """`live` or `recording`, as the customer or else the platform says."""
     reference: Mapped[str | None]
     """The customer's own name for it."""
-    agent_config: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    agent_config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     """`agent.AgentConfig`, as JSON."""
     max_seconds: Mapped[float | None]
     """How much of it the customer wants read; None: as much as the plan and the service allow."""
@@ -172,7 +172,7 @@ class Webhook(Base):
     url: Mapped[str]
     secret: Mapped[str]
     """Signs what is sent, `whsec_...`; told once, when the webhook is made."""
-    events: Mapped[list[str]]
+    events: Mapped[list[str]] = mapped_column(JSON)
     enabled: Mapped[bool] = mapped_column(default=True)
     failures: Mapped[int] = mapped_column(default=0)
     """Deliveries in a row that failed for good."""
@@ -190,7 +190,7 @@ class Delivery(Base):
     webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id"), index=True)
     organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
     event_type: Mapped[str]
-    payload: Mapped[dict[str, Any]]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     status: Mapped[str] = mapped_column(default="pending", index=True)
     """`pending`, `delivered` or `failed`."""
     attempts: Mapped[int] = mapped_column(default=0)

@@ -169,6 +169,23 @@ def test_a_statement_is_a_span_that_tells_operation_and_table(seen: Seen, engine
     assert "hush" not in str(seen.everything)
 
 
+def test_no_console_shows_where_a_database_lies(
+    start: Callable[..., Observability], engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who sees a statement when it starts, as on the console, reads its operation and table, and no path of a file."""
+    start(engine=engine, console_enabled=True)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO orders (name) VALUES ('a')"))
+        connection.execute(text("/* who knows */ SELECT * FROM orders"))
+        with pytest.raises(exc.OperationalError):
+            connection.execute(text("SELECT * FROM nowhere"))
+
+    shown = capsys.readouterr().out
+    for name in ("INSERT orders", "SELECT orders", "SELECT nowhere"):
+        assert name in shown
+    assert str(engine.url.database) not in shown
+
+
 def test_setup_takes_engines(start: Callable[..., Observability], otlp_receiver: OTLPReceiver, engine: Engine) -> None:
     """One line in the service is enough, and its report says what is observed."""
     observability = start(engine=engine)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import av
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic_ai import models
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import BinaryContent, ModelResponse, ToolCallPart
@@ -19,7 +21,7 @@ from pydantic_ai.models.test import TestModel
 
 from highlights.agent import AgentConfig, B2BStreamAgent, Candidate
 from highlights.formula_model import FORMULA, SignalFormula
-from highlights.media import Keyframe, extract_keyframes
+from highlights.media import Keyframe, cut_clip, extract_keyframes
 from highlights.recording import Cutter, Segment
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "highlights" / "sample" / "big_buck_bunny_90s_360p.mp4"
@@ -48,6 +50,25 @@ def cut(source, directory, seconds):
 def film(tmp_path_factory):
     """The sample's segments, of five seconds or a bit more."""
     return cut(SAMPLE, tmp_path_factory.mktemp("film"), 5)
+
+
+@pytest.fixture(scope="module")
+def lively(tmp_path_factory):
+    """The sample's lively half in small pictures: enough where it doesn't matter what exactly is found."""
+    directory = tmp_path_factory.mktemp("lively")
+    with av.open(str(SAMPLE)) as source, av.open(str(directory / "film.mkv"), "w") as output:
+        options = {"preset": "ultrafast", "g": "48"}
+        small = output.add_stream("libx264", 24, options, width=160, height=90)
+        sound = output.add_stream_from_template(source.streams.audio[0])
+        source.seek(50 * av.time_base)
+        for packet in source.demux(video=0, audio=0):
+            if packet.stream.type == "audio" and packet.pts is not None:
+                packet.stream = sound
+                output.mux(packet)
+            elif packet.stream.type == "video":
+                output.mux([made for frame in packet.decode() for made in small.encode(frame)])
+        output.mux(small.encode())
+    return cut(directory / "film.mkv", directory, 5)
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +119,13 @@ def test_the_sample_has_three_highlights(tmp_path, seconds):
     assert all(each.start < end and begin < each.end for each, (begin, end) in zip(published, named, strict=True))
 
 
-def test_a_run_is_a_trace_of_its_steps(telemetry, film):
+def test_a_run_is_a_trace_of_its_steps(telemetry, lively):
     """Start, the verdict and decision on each segment, each highlight and stop are spans, and so is the measuring."""
-    made, published = agent(film)
+    made, published = agent(lively)
     made.run()
     names = [each.name for each in telemetry.spans]
     steps = ("start", "analyze_content_segment", "should_create_highlight", "create_highlight", "stop")
-    assert [names.count(step) for step in steps] == [1, len(film), len(film), len(published), 1]
+    assert [names.count(step) for step in steps] == [1, len(lively), len(lively), len(published), 1]
     spans = {each.span_id: each for each in telemetry.spans}
     assert spans[telemetry.span("measure_signals").parent_id].name == "start"
     verdicts = [each for each in spans.values() if each.name == "invoke_agent b2b_stream_agent"]
@@ -115,10 +136,10 @@ def test_a_run_is_a_trace_of_its_steps(telemetry, film):
     assert made.model_cost_usd == 0
 
 
-def test_progress_is_told_and_may_end_the_run(film):
+def test_progress_is_told_and_may_end_the_run(lively):
     """Each analyzed segment is told; a stopped stream's run ends with nothing more published."""
     told = []
-    made, _ = agent(film[:3], on_progress=told.append)
+    made, _ = agent(lively[:3], on_progress=told.append)
     made.run()
     assert told == [0, 0, 0, 1, 2, 3]
 
@@ -129,36 +150,108 @@ def test_progress_is_told_and_may_end_the_run(film):
         if analyzed == 2:
             raise StoppedError
 
-    made, published = agent(film[9:], on_progress=stop)
+    made, published = agent(lively, on_progress=stop)
     with pytest.raises(StoppedError):
         made.run()
     assert published == []
 
 
-def test_what_is_not_published_is_no_highlight(film):
+def test_what_is_not_published_is_no_highlight(lively):
     """Where publishing says no, the run goes on, and the candidate isn't among its results."""
-    made, _ = agent(film, publish=lambda candidate: candidate.start > 80)
-    assert [each.start > 80 for each in made.run()] == [True]
+    asked = []
+
+    def publish(candidate):
+        asked.append(candidate)
+        return len(asked) > 1
+
+    made, _ = agent(lively, publish=publish, threshold=0.2)
+    assert len(made.run()) == len(asked) - 1 >= 1
 
 
-@pytest.mark.parametrize(("least", "most"), [(12, 12), (20, 40), (1, 3)])
-def test_clips_are_as_long_as_asked_for(film, least, most):
-    """A clip begins with a key frame, holds its peak, and is neither shorter nor longer than the customer wants."""
-    made, published = agent(film[8:], min_clip_seconds=least, max_clip_seconds=most)
+@pytest.mark.parametrize(
+    ("options", "shortest", "longest"),
+    [
+        ({"min_clip_seconds": 12, "max_clip_seconds": 12}, 12, 12),
+        ({"min_clip_seconds": 40}, 36, 40),
+        ({"max_clip_seconds": 3}, 3, 3),
+    ],
+)
+def test_clips_are_as_long_as_asked_for(lively, tmp_path, options, shortest, longest):
+    """A highlight's clip holds its peak, and is as long as the customer wants, and as the highlight says."""
+    made, published = agent(lively, **options)
     made.run()
-    keyframes = {time for segment in film for time in segment.keyframes}
     assert published
     for each in published:
-        assert each.start in keyframes
-        assert each.start <= each.peak <= each.end <= film[-1].end
-        assert each.end - each.start <= max(most, least + 3)  # to begin with a key frame it may begin earlier
-        assert each.end - each.start >= min(least, most) - 0.01
+        assert lively[0].start <= each.start <= each.peak <= each.end <= lively[-1].end
+        assert shortest - 0.001 <= each.end - each.start <= longest + 0.001
+        cut_clip(lively, each.start, each.end, tmp_path / "clip.mp4")
+        with av.open(str(tmp_path / "clip.mp4")) as clip:
+            assert clip.duration / av.time_base == pytest.approx(each.end - each.start, abs=0.2)
+            assert next(clip.decode(video=0)).time == pytest.approx(0, abs=0.01)
+
+
+def test_where_everything_is_a_highlight_clips_are_still_bounded(lively):
+    """At a threshold of 0 there are no more highlights than segments, and none is longer than is wanted."""
+    made, published = agent(lively, threshold=0, max_clip_seconds=20)
+    made.run()
+    assert 2 <= len(published) <= len(lively)
+    assert max(each.end - each.start for each in published) <= 20
+    assert {segment.index for segment in lively} >= {each.first_segment for each in published}
+    assert len({each.first_segment for each in published}) == len(published)
+
+
+@st.composite
+def streams(draw):
+    """Segments with key frames anywhere, and a candidate that is some of them in a row."""
+    at = draw(st.floats(0, 100))
+    segments = []
+    for index in range(draw(st.integers(1, 8))):
+        gaps = draw(st.lists(st.floats(0.04, 60), min_size=1, max_size=4))
+        times = [at, *(at := at + gap for gap in gaps)]
+        segments.append(Segment(index, times[0], times[-1], Path(), tuple(times[:-1])))
+    first, last = sorted(draw(st.tuples(*[st.sampled_from(segments)] * 2)), key=lambda each: each.index)
+    peak = draw(st.floats(first.start, last.end))
+    return segments, Candidate(first.start, last.end, 1, "loud", "", "", "", first.index, peak)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(streams(), st.floats(1, 300), st.floats(1, 300))
+def test_every_clip_holds_its_peak_and_keeps_its_length(stream, least, most):
+    """Wherever key frames are: a clip lies in the stream, holds its peak, and is too long or too short for nobody."""
+    segments, candidate = stream
+    config = AgentConfig(min_clip_seconds=least, max_clip_seconds=most)
+    made, published = agent(segments, **config.model_dump(exclude={"model"}))
+    made.create_highlight(candidate)
+    (clip,) = published
+    total = segments[-1].end - segments[0].start
+    assert segments[0].start <= clip.start <= clip.peak <= clip.end + 1e-6
+    assert clip.end <= segments[-1].end
+    assert min(config.min_clip_seconds, total) - 1e-6 <= clip.end - clip.start <= config.max_clip_seconds + 1e-6
+    whole = candidate.end - candidate.start
+    if config.min_clip_seconds <= whole <= config.max_clip_seconds:
+        assert (clip.start, clip.end) == (candidate.start, candidate.end)
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ({"min_clip_seconds": 40}, 40, 40),
+        ({"max_clip_seconds": 3}, 3, 3),
+        ({"min_clip_seconds": 8}, 8, 30),
+        ({"max_clip_seconds": 60}, 5, 60),
+    ],
+)
+def test_a_default_gives_way_to_what_the_customer_wants(given, least, most):
+    """Whoever wants clips of at least 40 seconds isn't stopped by the usual 30."""
+    config = AgentConfig(**given)
+    assert (config.min_clip_seconds, config.max_clip_seconds) == (least, most)
+    assert AgentConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_a_long_segment_is_trimmed_around_its_peak(tmp_path):
-    """A segment of 90 seconds makes a clip of 10 around its liveliest moment."""
-    (whole,) = cut(SAMPLE, tmp_path / "cut", 90)
-    made, published = agent([whole], max_clip_seconds=10)
+    """A segment of 45 seconds makes a clip of 10 around its liveliest moment."""
+    _, half = cut(SAMPLE, tmp_path / "cut", 45)
+    made, published = agent([half], max_clip_seconds=10)
     made.run()
     (clip,) = published
     assert clip.end - clip.start <= 10

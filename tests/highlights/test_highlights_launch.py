@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import redis
+from servers import free_port
 from standardwebhooks import Webhook
 
 from highlights.launch import figures, traces
 from highlights.launch.services import SERVICES, embedded, given
-from highlights.launch.stack import Stack, StackError, free_port
+from highlights.launch.stack import Stack, StackError
 from tldr_observability.testing import Metric, OTLPReceiver, Point, Span
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def test_a_taken_port_is_named_with_the_variable_that_changes_it(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         stack = Stack(tmp_path, environment(), services=("api",), ports={"api": port})
-        with pytest.raises(StackError, match=rf"Port {port}, which api needs, is taken .* HIGHLIGHTS_PORT={port + 1}"):
+        with pytest.raises(StackError, match=rf"Port {port}, which api needs, .* HIGHLIGHTS_PORT={port + 1}"):
             stack.start()
 
 

@@ -67,22 +67,27 @@ def _read(url: str, directory: Path, **options: Any) -> list[Segment]:
     return create_segments(url, directory, **limits)
 
 
+def _fast(codec: str) -> dict[str, str]:
+    speed = {"libx26": {"preset": "ultrafast"}, "libvpx": {"deadline": "realtime", "cpu-used": "8"}}
+    return {"g": "10", **speed.get(codec[:6], {})}
+
+
 class _Film:
     """A made film: grey levels that tell the time, and a tone."""
 
     def __init__(
-        self, path: Path, *, video: str | None = "libx264", audio: str | None = "aac", seconds: int = 8
+        self, path: Path, *, video: str | None = "libx264", audio: str | None = "aac", seconds: int = 5
     ) -> None:
         with av.open(str(path), "w") as output:
             picture = (
-                output.add_stream(video, rate=10, width=160, height=90, pix_fmt="yuv420p", options={"g": "10"})
+                output.add_stream(video, rate=10, width=160, height=90, pix_fmt="yuv420p", options=_fast(video))
                 if video
                 else None
             )
             sound = output.add_stream(audio, rate=48000) if audio else None
             for tenth in range(seconds * 10):
                 if picture:
-                    frame = av.VideoFrame.from_ndarray(np.full((90, 160), 2 * tenth, np.uint8), "gray")
+                    frame = av.VideoFrame.from_ndarray(np.full((90, 160), 16 + 3 * tenth, np.uint8), "gray")
                     frame = frame.reformat(format="yuv420p")
                     frame.pts = tenth
                     output.mux(picture.encode(frame))
@@ -174,11 +179,14 @@ def _grey(container: Any, at: float) -> Any:
     return frame.reformat(160, 90, "gray").to_ndarray().astype(float)
 
 
-def test_a_clip_between_key_frames_begins_at_the_one_before(segments: list[Segment], tmp_path: Path) -> None:
-    """A start that is no key frame's gives a longer clip rather than one that begins broken."""
-    start = segments[3].start
-    cut_clip(segments, start + 0.5, start + 3, tmp_path / "clip.mp4")
-    assert _streams(tmp_path / "clip.mp4")["video"] == pytest.approx(3, abs=0.2)
+def test_a_clip_can_begin_between_key_frames(segments: list[Segment], tmp_path: Path) -> None:
+    """A start that is no key frame's is kept to: the pictures before it are left out, and the rest is coded anew."""
+    start = segments[3].start + 0.5
+    cut_clip(segments, start, start + 3, tmp_path / "clip.mp4")
+    lengths = _streams(tmp_path / "clip.mp4")
+    assert (lengths["video"], lengths["audio"]) == (pytest.approx(3, abs=0.1), pytest.approx(3, abs=0.1))
+    with av.open(str(tmp_path / "clip.mp4")) as container, av.open(str(SAMPLE)) as film:
+        assert np.abs(_grey(container, 1) - _grey(film, start + 1)).mean() < 3
 
 
 def test_key_frames_are_pictures_of_a_bounded_number(segments: list[Segment], tmp_path: Path) -> None:
@@ -217,16 +225,16 @@ class _Live:
 
 def test_a_live_stream_is_read_while_it_grows_until_it_ends(server: MediaServer, hls: Path, tmp_path: Path) -> None:
     """A live stream has no duration; its segments come as they are there, and its end is the end."""
-    live = _Live(server, hls, every=0.5, last=9)
+    live = _Live(server, hls, every=0.4, last=7)
     assert probe_stream(server.url("/live.m3u8")).duration is None
     live.began = time.monotonic()
     came: list[float] = []
     segments = _read(
         server.url("/live.m3u8"), tmp_path / "s", on_segment=lambda _: came.append(time.monotonic() - live.began)
     )
-    assert segments[-1].end == pytest.approx(54, abs=2)
-    assert came[0] < 1.5
-    assert came[-1] > 2.5
+    assert segments[-1].end == pytest.approx(42, abs=2)
+    assert came[0] < 1
+    assert came[-1] > 1.5
     assert server.asked.count("/live.m3u8") < 20
 
 
@@ -237,7 +245,7 @@ def test_a_live_stream_ends_when_its_customer_says_so(server: MediaServer, hls: 
 
     def go_on() -> bool:
         asked.append(time.monotonic())
-        return len(asked) < 6
+        return len(asked) < 5
 
     began = time.monotonic()
     segments = _read(server.url("/live.m3u8"), tmp_path / "s", go_on=go_on)
@@ -280,6 +288,8 @@ def test_reading_stops_at_its_bounds(server: MediaServer, hls: Path, tmp_path: P
     assert sum(segment.path.stat().st_size for segment in few) < size / 3
     assert 10 < few[-1].end < 50
     assert {path.name for path in (tmp_path / "s").iterdir()} == {segment.path.name for segment in few}
+    server.answers["/film.mp4"] = SAMPLE.read_bytes()
+    assert 10 < _read(server.url("/film.mp4"), tmp_path / "s", most_bytes=size // 3)[-1].end < 50
 
 
 def test_an_exception_of_a_hook_ends_the_reading_and_is_raised(server: MediaServer, hls: Path, tmp_path: Path) -> None:
@@ -305,41 +315,59 @@ def test_sound_alone_is_no_video(server: MediaServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "video", "audio"),
+    ("name", "video", "audio", "clip"),
     [
-        ("film.mp4", "libx264", "aac"),
-        ("silent.mp4", "libx264", None),
-        ("film.webm", "libvpx-vp9", "libopus"),
-        ("film.ts", "mpeg2video", "mp2"),
-        ("film.mkv", "libx264", "flac"),
-        ("film.avi", "mpeg4", "mp3"),
-        ("film.flv", "libx264", "aac"),
+        ("film.mp4", "libx264", "aac", {"h264", "aac"}),
+        ("silent.mp4", "libx264", None, {"h264"}),
+        ("film.webm", "libvpx-vp9", "libopus", {"vp9", "opus"}),
+        ("old.webm", "libvpx", "libopus", {"h264", "opus"}),
+        ("film.ts", "mpeg2video", "mp2", {"h264", "aac"}),
+        ("film.mkv", "libx264", "flac", {"h264", "flac"}),
+        ("film.mov", "libx264", "pcm_s16le", {"h264", "aac"}),
+        ("film.avi", "mpeg4", "mp3", {"h264", "mp3"}),
+        ("film.flv", "libx264", "aac", {"h264", "aac"}),
+        ("phone.mp4", "libx265", "aac", {"hevc", "aac"}),
     ],
 )
-def test_common_formats_go_through(
-    server: MediaServer, tmp_path: Path, name: str, video: str, audio: str | None
+def test_common_formats_go_through(  # noqa: PLR0913, PLR0917 - a format and what becomes of it
+    server: MediaServer, tmp_path: Path, name: str, video: str, audio: str | None, clip: set[str]
 ) -> None:
-    """Other containers and codecs than the sample's, with or without sound, give segments, stills and clips."""
+    """Other containers and codecs than the sample's give segments, stills, and clips with codecs that browsers know."""
     (tmp_path / "films").mkdir()
     _Film(tmp_path / "films" / name, video=video, audio=audio)
     server.serve(tmp_path / "films")
     probe = probe_stream(server.url(f"/{name}"))
     assert (probe.width, probe.height, probe.audio_codec is None) == (160, 90, audio is None)
-    assert probe.duration == pytest.approx(8, abs=0.3)
-    segments = _read(server.url(f"/{name}"), tmp_path / "s", seconds=2)
-    assert segments[-1].end == pytest.approx(8, abs=0.3)
+    assert probe.duration == pytest.approx(5, abs=0.3)
+    segments = _read(server.url(f"/{name}"), tmp_path / "s", seconds=1)
+    assert segments[-1].end == pytest.approx(5, abs=0.3)
     assert extract_keyframes(segments, tmp_path / "k")
     cut_clip(segments, segments[1].start, segments[2].end, tmp_path / "clip.mp4")
     lengths = _streams(tmp_path / "clip.mp4")
     assert set(lengths) == ({"video", "audio"} if audio else {"video"})
-    assert lengths["video"] == pytest.approx(segments[2].end - segments[1].start, abs=0.3)
+    assert list(lengths.values()) == pytest.approx([segments[2].end - segments[1].start] * len(lengths), abs=0.3)
+    with av.open(str(tmp_path / "clip.mp4")) as container, av.open(str(tmp_path / "films" / name)) as film:
+        assert {stream.codec_context.codec.canonical_name for stream in container.streams} == clip
+        assert container.streams.video[0].codec_tag in {"avc1", "vp09", "hvc1"}
+        at = segments[1].start + film.start_time / av.time_base
+        assert np.abs(_grey(container, 1) - _grey(film, at + 1)).mean() < 3
+
+
+def test_a_codec_that_cannot_be_kept_is_named(server: MediaServer, tmp_path: Path) -> None:
+    """What is too old to be stored fails as no video, and the customer learns which codec it is."""
+    (tmp_path / "films").mkdir()
+    _Film(tmp_path / "films" / "film.avi", video="wmv2", seconds=1)
+    server.serve(tmp_path / "films")
+    with pytest.raises(StreamFailure, match="Windows Media Video 8") as failed:
+        _read(server.url("/film.avi"), tmp_path / "s")
+    assert failed.value.code == "not_a_video"
 
 
 def test_a_stream_whose_clock_jumps_goes_on(server: MediaServer, tmp_path: Path) -> None:
     """Where an advertisement or a restarted encoder begins its clock anew, the stream's time just goes on."""
     (tmp_path / "films").mkdir()
-    _Film(tmp_path / "films" / "a.ts", seconds=8)
-    _Film(tmp_path / "films" / "b.ts", seconds=8)
+    _Film(tmp_path / "films" / "a.ts")
+    _Film(tmp_path / "films" / "b.ts")
     with (
         av.open(str(tmp_path / "films" / "a.ts")) as source,
         av.open(str(tmp_path / "films" / "late.ts"), "w", options={"output_ts_offset": "5000"}) as output,
@@ -350,15 +378,15 @@ def test_a_stream_whose_clock_jumps_goes_on(server: MediaServer, tmp_path: Path)
                 packet.stream = streams[packet.stream_index]
                 output.mux(packet)
     server.serve(tmp_path / "films")
-    entries = "#EXT-X-DISCONTINUITY\n".join(f"#EXTINF:8,\n{name}.ts\n" for name in ("late", "a", "late", "b"))
-    server.answers["/index.m3u8"] = f"#EXTM3U\n#EXT-X-TARGETDURATION:8\n{entries}#EXT-X-ENDLIST\n".encode()
+    entries = "#EXT-X-DISCONTINUITY\n".join(f"#EXTINF:5,\n{name}.ts\n" for name in ("late", "a", "late", "b"))
+    server.answers["/index.m3u8"] = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n{entries}#EXT-X-ENDLIST\n".encode()
     segments = _read(server.url("/index.m3u8"), tmp_path / "s")
-    assert segments[-1].end == pytest.approx(32, abs=1)
+    assert segments[-1].end == pytest.approx(20, abs=1)
     assert all(segment.end - segment.start < 8 for segment in segments)
     cut_clip(segments, segments[0].start, segments[-1].end, tmp_path / "clip.mp4")
     lengths = _streams(tmp_path / "clip.mp4")
-    assert lengths["video"] == pytest.approx(32, abs=1)
-    assert lengths["audio"] == pytest.approx(32, abs=1)
+    assert lengths["video"] == pytest.approx(20, abs=1)
+    assert lengths["audio"] == pytest.approx(20, abs=1)
 
 
 def test_reading_leaves_nothing_behind(server: MediaServer, hls: Path, tmp_path: Path) -> None:
@@ -398,19 +426,19 @@ def _files() -> list[str]:
 def test_hls_of_every_kind_goes_through(
     server: MediaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
-    """Playlists whose segments are parts of one file, or fragmented .mp4, give the same film and the same clips."""
+    """Playlists whose segments are parts of one file, or fragmented .mp4, give the film and its clips."""
     (tmp_path / "hls").mkdir()
     monkeypatch.chdir(tmp_path / "hls")
     options = {"hls_time": "6", "hls_list_size": "0", **options}
     with av.open(str(SAMPLE)) as source, av.open("index.m3u8", "w", format="hls", options=options) as output:
         streams = [output.add_stream_from_template(stream) for stream in source.streams]
         for packet in source.demux():
-            if packet.dts is not None:
+            if packet.dts is not None and packet.dts * packet.time_base < 40:
                 packet.stream = streams[packet.stream_index]
                 output.mux(packet)
     server.serve(tmp_path / "hls")
     segments = _read(server.url("/index.m3u8"), tmp_path / "s")
-    assert segments[-1].end == pytest.approx(90, abs=0.1)
+    assert segments[-1].end == pytest.approx(40, abs=0.5)
     start, end = segments[2].start, segments[4].end
     cut_clip(segments, start, end, tmp_path / "clip.mp4")
     assert _streams(tmp_path / "clip.mp4")["video"] == pytest.approx(end - start, abs=0.2)

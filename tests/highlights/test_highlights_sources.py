@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+import numpy as np
 import pytest
 from conftest import SAMPLE
 from media_server import MediaServer, media_server
@@ -233,16 +234,67 @@ def test_a_segment_that_is_missing_for_a_moment_is_fetched_again(
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_body_that_breaks_once_is_read_on_and_one_that_always_breaks_fails(
-    server: MediaServer, sample: Path, tmp_path: Path, ranges: bool
-) -> None:
-    """A connection that breaks half-way is taken up where it broke; a source that can't do better is interrupted."""
+def test_a_body_that_breaks_once_is_read_on(server: MediaServer, sample: Path, tmp_path: Path, ranges: bool) -> None:
+    """A connection that breaks half-way is taken up where it broke."""
     film = sample.read_bytes()
     cuts = [len(film) // 2]
     server.answers["/once.mp4"] = lambda handler: handler.give(film, ranges=ranges, cut=cuts.pop() if cuts else None)
     assert _read(server.url("/once.mp4"), tmp_path)[-1].end == pytest.approx(90, abs=0.1)
-    server.answers["/always.mp4"] = lambda handler: handler.give(film, ranges=False, cut=len(film) // 2)
-    assert _failure(server.url("/always.mp4"), tmp_path).code == "source_interrupted"
+
+
+@pytest.mark.parametrize("tenths", [(5, 5, 5), (5, 4, 3)], ids=["at the same place", "ever earlier"])
+def test_a_body_that_always_breaks_is_interrupted(
+    server: MediaServer, sample: Path, tmp_path: Path, tenths: tuple[int, ...]
+) -> None:
+    """A source that can't do better is interrupted, and the service survives that."""
+    film, cuts = sample.read_bytes(), iter(tenths)
+    server.answers["/always.mp4"] = lambda handler: handler.give(
+        film, ranges=False, cut=len(film) * next(cuts, tenths[-1]) // 10
+    )
+    with pytest.raises(StreamFailure) as failed:
+        _read(server.url("/always.mp4"), tmp_path)
+    assert failed.value.code == "source_interrupted"
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_a_file_without_its_end_is_interrupted(
+    server: MediaServer, sample: Path, tmp_path: Path, name: str, ranges: bool
+) -> None:
+    """An upload that broke half-way is no shorter film, whatever its server thinks; one that lacks a second is."""
+    with (
+        av.open(str(sample)) as source,
+        av.open(str(tmp_path / name), "w", options={"movflags": "faststart"}) as output,
+    ):
+        streams = [output.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                output.mux(packet)
+    film = (tmp_path / name).read_bytes()
+    server.answers["/half"] = lambda handler: handler.give(film[: len(film) // 2], ranges=ranges)
+    assert _failure(server.url("/half"), tmp_path).code == "source_interrupted"
+    assert _read(server.url("/half"), tmp_path, most_seconds=20)[-1].end == pytest.approx(20, abs=1)
+    server.answers["/most"] = lambda handler: handler.give(film[: len(film) * 98 // 100], ranges=ranges)
+    assert _read(server.url("/most"), tmp_path)[-1].end == pytest.approx(88, abs=2)
+
+
+def test_sound_that_is_longer_than_its_picture_is_no_interruption(server: MediaServer, tmp_path: Path) -> None:
+    """A film that ends with music over nothing is whole."""
+    with av.open(str(tmp_path / "film.mp4"), "w") as output:
+        picture = output.add_stream("libx264", rate=10, width=160, height=90)
+        sound = output.add_stream("aac", rate=48000)
+        for tenth in range(60):
+            if tenth < 30:
+                frame = av.VideoFrame(160, 90, "yuv420p")
+                frame.pts = tenth
+                output.mux(picture.encode(frame))
+            silence = av.AudioFrame.from_ndarray(np.zeros((2, 4800), np.float32), "fltp", "stereo")
+            silence.sample_rate, silence.pts = 48000, tenth * 4800
+            output.mux(sound.encode(silence))
+        output.mux([*picture.encode(), *sound.encode()])
+    server.answers["/film.mp4"] = (tmp_path / "film.mp4").read_bytes()
+    assert _read(server.url("/film.mp4"), tmp_path)[-1].end == pytest.approx(3, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT", "ExcludedPaths"]
 
-DEFAULT = ("/health", "/healthz", "/livez", "/readyz", "/metrics")
+DEFAULT = ("/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics")
 
 
 class ExcludedPaths:

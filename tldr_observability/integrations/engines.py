@@ -49,6 +49,19 @@ _TRACED: list[tuple[Any, ...]] = EngineTracer._remove_event_listener_params  # n
 _NO_METRIC = NoOpUpDownCounter("db.client.connections.usage")
 
 
+class _StatementTracer(EngineTracer):
+    """OpenTelemetry's, with spans that are named by operation and table from their start on.
+
+    Who sees a span when it starts, as consoles do, would otherwise see the name of the database in it, which in SQLite
+    is the path of a file.
+    """
+
+    def _operation_name(self, db_name: str | None, statement: str) -> str:  # noqa: ARG002 - OpenTelemetry's signature
+        with guarded("naming a SQL statement"):
+            return statements.read(statement).summary
+        return str(self.vendor)
+
+
 class EngineObserver:
     """Observes an engine, which it knows weakly, until `stop`.
 
@@ -68,7 +81,7 @@ class EngineObserver:
         # Not so an engine that the service gave to OpenTelemetry's instrumentor by itself: its spans suffice.
         self._traces = not _listeners(engine)
         if self._traces:
-            EngineTracer(self._tracer, engine, _NO_METRIC)  # type: ignore[no-untyped-call]
+            _StatementTracer(self._tracer, engine, _NO_METRIC)  # type: ignore[no-untyped-call]
             self._trace_connections(engine)
         self._listeners = _listeners(engine) if self._traces else []
         # After the tracer's, for they describe its span.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import time
 from functools import cache
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["ForbiddenAddress", "check_url", "guarded_client"]
 
 _MOST_PORT = 65535
+_MOST_ADDRESSES = 4
+_HOST = re.compile(rb"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:.]+")
+"""What all parsers of URLs take for the same host; of a `\\` some think that it ends there."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_INNER = ipaddress.ip_address("168.63.129.16"), ipaddress.ip_address("192.88.99.1")
+"""Look public and are not: Azure's own services for each machine, and the way to 6to4."""
+_ENCODINGS = frozenset(("gzip", "deflate"))
 
 
 class ForbiddenAddress(ValueError):  # noqa: N818 - what it is to the caller
@@ -42,10 +49,12 @@ def check_url(url: str) -> None:
         raise ForbiddenAddress("The address is not a valid URL.") from error
     if parsed.scheme not in {"http", "https"}:
         raise ForbiddenAddress("Only http and https addresses are allowed.")
-    if not parsed.host or not 0 < (parsed.port or 80) <= _MOST_PORT:
+    if not parsed.host or not 0 < (80 if parsed.port is None else parsed.port) <= _MOST_PORT:
         raise ForbiddenAddress("The address has no host, or no valid port.")
     if parsed.userinfo:
         raise ForbiddenAddress("An address must not contain a user name or password.")
+    if "\\" in url or not _HOST.fullmatch(parsed.raw_host):
+        raise ForbiddenAddress("The address is not a valid URL.")
     try:
         _addresses(parsed.host, parsed.port)
     except OSError:
@@ -100,7 +109,7 @@ def _is_public(address: str) -> bool:
             return _is_public(str(inner))
         if ip.is_site_local:
             return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+    return ip.is_global and ip not in _INNER and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 @cache
@@ -109,7 +118,7 @@ def _tls() -> ssl.SSLContext:
 
 
 class _GuardedTransport(httpx.HTTPTransport):
-    """httpx's own, on a pool whose connections are opened by the guard."""
+    """httpx's own, on a pool whose connections are opened by the guard, and on its guard against answers too."""
 
     def __init__(self, on_wait: Callable[[], None] | None) -> None:
         super().__init__(verify=_tls(), trust_env=False)
@@ -117,6 +126,26 @@ class _GuardedTransport(httpx.HTTPTransport):
         self._pool = httpcore.ConnectionPool(
             ssl_context=_tls(), keepalive_expiry=5.0, network_backend=_GuardedNetwork(on_wait)
         )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        # What watches httpx gets to know the host alone: customers' addresses often are secrets, in any part of them.
+        shown = httpx.Request(
+            request.method,
+            request.url.copy_with(raw_path=b"/"),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={"target": request.url.raw_path, **request.extensions},
+        )
+        answer = super().handle_request(shown)
+        if answer.has_redirect_location:  # httpx would read the body, all of it, into the memory
+            answer.close()
+            answer = httpx.Response(
+                answer.status_code, headers=answer.headers, content=b"", extensions=answer.extensions
+            )
+        # What was not asked for is not decoded: some encodings, and any inside of another, can hide terabytes.
+        if answer.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
+            answer.headers.pop("content-encoding", None)
+        return answer
 
 
 class _GuardedNetwork(httpcore.SyncBackend):
@@ -132,10 +161,12 @@ class _GuardedNetwork(httpcore.SyncBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         try:
-            addresses = _addresses(host, port)
+            addresses = _addresses(host, port)[:_MOST_ADDRESSES]
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
         for last, address in enumerate(addresses, start=1 - len(addresses)):
+            if self._on_wait is not None:
+                self._on_wait()
             try:
                 stream = super().connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):

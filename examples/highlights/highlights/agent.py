@@ -8,9 +8,9 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic_ai import Agent, BinaryContent, capture_run_messages
 from pydantic_ai.exceptions import AgentRunError, UserError
 from pydantic_ai.messages import ModelResponse
@@ -50,6 +50,15 @@ class AgentConfig(BaseModel):
     max_clip_seconds: float = Field(30, ge=1)
     model: str | None = None
     """As pydantic-ai names models, `provider:name`; None: the formula."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        """A default gives way to what the customer wants."""
+        if "max_clip_seconds" in self.model_fields_set:
+            self.min_clip_seconds = min(self.min_clip_seconds, self.max_clip_seconds)
+        else:
+            self.max_clip_seconds = max(self.min_clip_seconds, self.max_clip_seconds)
+        return self
 
 
 class Verdict(BaseModel):
@@ -180,7 +189,7 @@ class B2BStreamAgent:
 
     @traced_service_method
     def create_highlight(self, candidate: Candidate) -> bool:
-        """Publish a candidate, as a clip that begins with a key frame and is neither too short nor too long."""
+        """Publish a candidate, as a clip that is neither too short nor too long."""
         began = perf_counter()
         start, end = self._clip(candidate)
         created = self._publish(replace(candidate, start=start, end=end))
@@ -244,24 +253,18 @@ class B2BStreamAgent:
         return fits and same_moment(self._signals[segment.index - 1], self._signals[segment.index], self._usual)
 
     def _clip(self, candidate: Candidate) -> tuple[float, float]:
+        """Where its clip begins, with a key frame if one is near enough, and ends; the peak is always in it."""
+        least, most = self.config.min_clip_seconds, self.config.max_clip_seconds
+        first, last = self._segments[0].start, self._segments[-1].end
+        if candidate.end - candidate.start > most:
+            wanted = min(max(candidate.peak - most / 2, candidate.start), candidate.end - most)
+        else:
+            wanted = max(min(candidate.start, last - least), first)
         keyframes = [time for segment in self._segments for time in segment.keyframes]
-        start, end = candidate.start, candidate.end
-        most, least = self.config.max_clip_seconds, self.config.min_clip_seconds
-        if end - start > most:
-            wanted = min(max(candidate.peak - most / 2, start), end - most)
-            start = _latest(keyframes, wanted)
-            if start + most <= candidate.peak:
-                start = _latest(keyframes, candidate.peak)
-            end = min(start + most, end)
-        if end - start < least:
-            end = min(start + least, self._segments[-1].end)
-            start = min(start, _latest(keyframes, end - least))
-        return start, end
-
-
-def _latest(keyframes: Sequence[float], time: float) -> float:
-    """The last key frame that isn't after that time, or else the first of all."""
-    return max((keyframe for keyframe in keyframes if keyframe <= time), default=keyframes[0])
+        start = max(time for time in keyframes if time <= wanted)
+        if start + most < candidate.peak:
+            start = wanted
+        return start, min(max(candidate.end, start + least), start + most, last)
 
 
 def _joined(one: Candidate, other: Candidate) -> Candidate:

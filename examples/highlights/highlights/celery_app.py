@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from celery.exceptions import Reject
 
 from highlights.settings import settings
 
-__all__ = ["celery"]
+if TYPE_CHECKING:
+    from celery import Task
+
+__all__ = ["again", "celery"]
 
 
 def _configuration() -> dict[str, Any]:
@@ -28,13 +32,27 @@ def _configuration() -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": settings().tasks_per_child,
-        "broker_transport_options": {"visibility_timeout": settings().visibility_seconds, "socket_connect_timeout": 5},
+        "broker_transport_options": {
+            "visibility_timeout": settings().visibility_seconds,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 5,
+        },
         "broker_connection_retry_on_startup": True,
         # Publishing is part of a request: it fails soon instead of holding up the customer.
         "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
         "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,  # the console's lines are printed as they are
     }
 
 
 celery = Celery("highlights")
 celery.add_defaults(_configuration)  # called when first needed, so that importing this needs no settings
+
+
+def again(task: Task, seconds: float, error: Exception | None = None) -> Exception:
+    """What to raise, so that a task runs once more in so many seconds."""
+    try:
+        delayed: Exception = task.retry(exc=error, countdown=seconds, throw=False)
+    except Reject:  # the queue can't take it; what it has of the task it is to give to somebody else
+        return Reject(error, requeue=True)
+    return delayed

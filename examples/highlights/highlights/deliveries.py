@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 from celery.bootsteps import StartStopStep
+from celery.exceptions import Retry
 from opentelemetry.semconv.attributes.url_attributes import URL_FULL
 from sqlalchemy import update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from standardwebhooks import Webhook as Signer
 
 from highlights.addresses import ForbiddenAddress, guarded_client
-from highlights.celery_app import celery
+from highlights.celery_app import again, celery
 from highlights.database import transaction
 from highlights.models import Delivery, Webhook, now
 from highlights.settings import settings
-from highlights.webhooks import UNQUEUED, enqueue
+from highlights.webhooks import UNQUEUED, enqueue, mark_unqueued
 from tldr_observability import (
     add_user_context,
     current_span,
@@ -85,10 +86,13 @@ def deliver_webhook(self: Task, delivery_id: str) -> None:
     except (OperationalError, InterfaceError) as error:
         # Where it was sent already it will be sent again under the same id.
         wait = min(_MOST_DATABASE_WAIT_SECONDS, _backoff(self.request.retries))
-        raise self.retry(exc=error, countdown=wait) from error
+        raise again(self, wait, error) from error
     _tell(delivery, attempt, ended, disabled)
     if ended == "pending":
-        raise self.retry(countdown=max(attempt.wait, _backoff(delivery.attempts)))
+        later = again(self, max(attempt.wait, _backoff(delivery.attempts)))
+        if isinstance(later, Retry):
+            raise later
+        mark_unqueued([delivery_id])
 
 
 @traced_repository_method

@@ -6,15 +6,15 @@ import shutil
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path  # noqa: TC003 - pydantic stores segments between two tasks, and looks at their fields
 from typing import TYPE_CHECKING
 
 import av
 from av.stream import Discard, Disposition
 
+from highlights.clips import cut_clip
 from highlights.failures import StreamFailure
-from highlights.recording import Cutter, Segment, cut_clip
+from highlights.recording import Cutter, Segment
 from highlights.settings import settings
 from highlights.sources import SourceEnded, open_source
 from tldr_observability import traced_service_method
@@ -40,6 +40,9 @@ __all__ = [
 _PATIENCE = 10
 """How many times the timeout a source may lag behind: one that drips for ever must not hold a worker."""
 
+_WHOLE = 0.9
+"""The part of what a file promises that makes it whole: headers are not exact."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -51,7 +54,6 @@ class Probe:
     height: int
     video_codec: str
     audio_codec: str | None
-    format: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,8 @@ def probe_stream(url: str) -> Probe:
                 duration=container.duration / av.time_base if container.duration else None,
                 width=video.codec_context.width,
                 height=video.codec_context.height,
-                video_codec=video.codec_context.name,
-                audio_codec=audio.codec_context.name if audio else None,
-                format=container.format.name,
+                video_codec=video.codec_context.codec.canonical_name,
+                audio_codec=audio.codec_context.codec.canonical_name if audio else None,
             )
     except SourceEnded as error:
         raise StreamFailure("not_a_video", "The source is too large to be looked at.") from error
@@ -127,11 +128,14 @@ def create_segments(  # noqa: PLR0913 - limits and hooks, by name
     within = most_seconds + _PATIENCE * settings().source_timeout
     with suppress(SourceEnded), open_source(url, most_bytes=most_bytes, within=within, on_wait=ask) as container:
         video, audio = _streams(container)
-        with closing(Cutter(directory, seconds, growth, video, audio, finished)) as cutter:
+        with closing(Cutter(directory, seconds, video, audio, finished, growth)) as cutter:
             for packet in container.demux([stream for stream in (video, audio) if stream]):
                 ask(now=cutter.write(packet))
                 if cutter.end >= most_seconds:
                     break
+            else:
+                if cutter.read < _WHOLE * _promised(container, video, audio):
+                    raise StreamFailure("source_interrupted", "The video is shorter than it says: its end is missing.")
     if not segments and not stopped:
         raise StreamFailure("not_a_video", "The source has no picture that can be read.")
     return segments
@@ -188,21 +192,29 @@ def make_hls(source: Path, directory: Path, seconds: float = 6) -> Path:
 
 def _streams(container: InputContainer) -> tuple[VideoStream, AudioStream | None]:
     """What to look at and what to listen to; the rest isn't even read."""
-    video = next(
-        (
-            stream
-            for stream in sorted(container.streams.video, key=lambda stream: -stream.codec_context.width)
-            if not stream.disposition & Disposition.attached_pic
-        ),
-        None,
-    )
-    audio = next(iter(container.streams.audio), None)
-    if video is None:
+    pictures = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and not stream.disposition & Disposition.attached_pic
+    ]
+    audio = next((stream for stream in container.streams.audio if stream.codec_context), None)
+    if not pictures:
         raise StreamFailure("no_video", "The source has sound but no video." if audio else "The source has no video.")
+    video = max(pictures, key=lambda stream: stream.width)
     for stream in container.streams:
         if stream not in (video, audio):
             stream.discard = Discard.all
     return video, audio
+
+
+def _promised(container: InputContainer, *streams: VideoStream | AudioStream | None) -> float:
+    """How long the file says it is, in seconds; 0 where the format doesn't say, and FFmpeg guesses."""
+    if container.format.name.partition(",")[0] not in {"mov", "matroska"}:
+        return 0.0
+    durations = [
+        stream.duration * stream.time_base for stream in streams if stream and stream.duration and stream.time_base
+    ]
+    return float(max(durations)) if durations else (container.duration or 0) / av.time_base
 
 
 def _frame(container: InputContainer, at: float, *, exact: bool = False) -> VideoFrame | None:
@@ -220,8 +232,4 @@ def _frame(container: InputContainer, at: float, *, exact: bool = False) -> Vide
 def _save(frame: VideoFrame, path: Path, width: int) -> None:
     width = min(width, frame.width) // 2 * 2
     height = round(frame.height * width / frame.width / 2) * 2
-    encoder = av.CodecContext.create("mjpeg", "w")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
-    picture = frame.reformat(width, height, "yuvj420p")
-    picture.pts = 0
-    path.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)]))
+    frame.reformat(width, height).save(path)

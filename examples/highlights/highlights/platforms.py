@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -54,7 +55,9 @@ def media_url(url: str, platform: str) -> str:
     session = Streamlink({"http-timeout": 10.0, "http-trust-env": False})
     try:
         with suppress_instrumentation():
-            streams = session.streams(url)
+            # Not `session.streams`, which goes wherever the URL redirects to, and takes other plugins for it.
+            plugin, opens, address = session.resolve_url(url, follow_redirect=False)
+            streams: dict[str, Any] = dict(opens(session, address).streams()) if plugin == platform else {}
     except StreamlinkError as error:
         raise StreamFailure("platform_unavailable", f"{name} can't be reached, or has no such stream.") from error
     finally:

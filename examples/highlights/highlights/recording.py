@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import av
 
+from highlights.failures import StreamFailure
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from av import AudioStream, Packet, VideoStream
     from av.container import OutputContainer
     from av.stream import Stream
 
-__all__ = ["Cutter", "Segment", "cut_clip"]
+__all__ = ["Cutter", "Segment"]
 
 _JUMP = 10
 """Seconds. A larger step in the timestamps of a stream that may have such is no time that passed (as for ffmpeg)."""
@@ -49,10 +51,10 @@ class Cutter:
         self,
         directory: Path,
         seconds: float,
-        growth: float,
         video: VideoStream,
         audio: AudioStream | None,
         finished: Callable[[Segment], None],
+        growth: float = 0.0,
     ) -> None:
         self._directory = directory
         self._seconds = seconds
@@ -74,10 +76,15 @@ class Cutter:
 
     @property
     def end(self) -> float:
-        """How far the stream was written, in seconds."""
+        """How far the picture was written, in seconds."""
         return float(self._end)
 
-    def write(self, packet: Packet) -> bool:
+    @property
+    def read(self) -> float:
+        """How far picture or sound came, in seconds."""
+        return float(max(self._end, self._newest))
+
+    def write(self, packet: Packet[Stream]) -> bool:
         """Add a packet; whether that finished a segment."""
         if packet.pts is None:
             packet.pts = packet.dts
@@ -92,7 +99,9 @@ class Cutter:
         shift = round(self._shift(dts * base) / base)
         if packet.pts + shift < 0:
             return False  # it belongs to what was before the first key frame
-        self._newest = max(self._newest, (dts + shift) * base)
+        usual = 1 / (self._video.average_rate or Fraction(25)) if is_video else Fraction(0)
+        length = packet.duration * base if packet.duration else usual
+        self._newest = max(self._newest, (dts + shift) * base + length)
         # Matroska keeps no decoding times, and some sources' are missing or wrong: early ones satisfy the muxer.
         early = dts + shift - round(1 / base)
         packet.dts = self._dts[packet.stream_index] = max(early, self._dts.get(packet.stream_index, early))
@@ -109,7 +118,6 @@ class Cutter:
                 if self._output is None:
                     self._begin(at)
                 self._keyframes.append(float(at))
-            length = packet.duration * base if packet.duration else 1 / (self._video.average_rate or Fraction(25))
             self._end = max(self._end, at + length)
         assert self._output is not None  # noqa: S101 - the first packet that comes here is a key frame
         packet.stream = self._outputs[packet.stream_index]
@@ -129,13 +137,15 @@ class Cutter:
     def _begin(self, at: Fraction) -> None:
         self._start = at
         self._path = self._directory / f"{self._index:05}.mkv"
-        # Matroska holds any codec; its timestamps stay the stream's, which keeps picture and sound in step.
-        self._output = av.open(str(self._path), "w", options={"avoid_negative_ts": "disabled"})
-        self._outputs = {
-            stream.index: self._output.add_stream_from_template(stream)
-            for stream in (self._video, self._audio)
-            if stream is not None
-        }
+        # Matroska holds nearly any codec; its timestamps stay the stream's, which keeps picture and sound in step.
+        output = av.open(str(self._path), "w", options={"avoid_negative_ts": "disabled"})
+        for stream in filter(None, (self._video, self._audio)):
+            try:
+                self._outputs[stream.index] = output.add_stream_from_template(stream, opaque=True)
+            except ValueError as error:
+                codec = stream.codec_context.codec.long_name
+                raise StreamFailure("not_a_video", f"The source's codec is not supported: {codec}.") from error
+        self._output = output
 
     def _shift(self, dts: Fraction) -> Fraction:
         """What to add to a timestamp: after a jump, so much that the stream goes on where it was."""
@@ -147,49 +157,3 @@ class Cutter:
         # Packets of the other stream from before the jump may still come.
         self._shifts = (self._newest - dts, self._shifts[0])
         return self._shifts[0]
-
-
-def cut_clip(segments: Sequence[Segment], start: float, end: float, path: Path) -> None:
-    """Make an .mp4 of what was recorded between `start`, a key frame's time, and `end`, without coding it anew.
-
-    A browser can begin to play it before it's there as a whole.
-    """
-    starts = [time for segment in segments for time in segment.keyframes if time < start + 0.001]
-    begin, stop = round(max(starts, default=start) * 1000), round(end * 1000)
-    # Sound may be a little ahead of its picture or behind it: the neighbours have the rest of it.
-    covering = [segment for segment in segments if start - 1 < segment.end and segment.start < end + 1]
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as output:
-        streams: dict[str, Stream] = {}
-        pictures = iter(_decoding_times(covering, begin, stop))
-        for packet in _packets(covering, begin):
-            if not streams:
-                streams = {
-                    stream.type: output.add_stream_from_template(stream)
-                    for stream in packet.stream.container.streams
-                    if stream.codec_context.codec.name in output.supported_codecs
-                }
-            kind = packet.stream.type
-            dts = next(pictures, None) if kind == "video" else packet.pts if packet.pts < stop else None
-            if kind in streams and dts is not None:
-                packet.pts, packet.dts = packet.pts - begin, dts - begin
-                packet.stream = streams[kind]
-                output.mux(packet)
-
-
-def _packets(segments: Sequence[Segment], begin: int) -> Iterator[Packet]:
-    """From `begin` on, which is in milliseconds, as are all times in Matroska."""
-    for segment in segments:
-        with av.open(str(segment.path)) as container:
-            for packet in container.demux():
-                if packet.pts is not None and packet.pts >= begin - 1:
-                    yield packet
-
-
-def _decoding_times(segments: Sequence[Segment], begin: int, stop: int) -> list[int]:
-    """When to decode the pictures from `begin` on: as many of them as those before `stop` are made of."""
-    shown = [packet.pts for packet in _packets(segments, begin) if packet.stream.type == "video"]
-    while shown and shown[-1] >= stop - 1:
-        shown.pop()
-    times = sorted(shown)
-    delay = max((time - pts for time, pts in zip(times, shown, strict=True)), default=0)
-    return [time - delay for time in times]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -77,6 +77,14 @@ def _line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("expected one line without control characters")
     return text
+
+
+def _in_utc(at: datetime) -> datetime:
+    """The same moment: SQLite keeps no zones, and would let a key live for hours more or less."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected a time before the year 10000") from None
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_line)]
@@ -315,7 +323,7 @@ class KeyRequest(_Request):
 
     name: Text
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=100), AfterValidator(_each_once)]
-    expires_at: Annotated[AwareDatetime, FutureDatetime] | None = None
+    expires_at: Annotated[AwareDatetime, FutureDatetime, AfterValidator(_in_utc)] | None = None
 
 
 class KeyAnswer(_Answer):

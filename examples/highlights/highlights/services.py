@@ -14,7 +14,7 @@ from highlights.models import Stream, StreamStatus, now
 from highlights.problems import Unavailable
 from highlights.repositories import OPEN
 from highlights.settings import settings
-from highlights.webhooks import enqueue, save_deliveries
+from highlights.webhooks import enqueue, save_deliveries, untold
 from tldr_observability import log_event, metrics, traced_service_method
 
 if TYPE_CHECKING:
@@ -123,10 +123,18 @@ class StreamProcessingService:
                 _told(stream, found),
                 event_id=f"{stream.id}:{status}",
             )
-        enqueue(told)
         self._count(stream, active)
+        enqueue(told)
         log_event(f"stream.{status}", platform=stream.platform, highlights=found)
         return stream
+
+    @traced_service_method
+    def tell_end(self, stream_id: str) -> None:
+        """Tell the customer of a stream's end, where a worker died between the end and the telling."""
+        with transaction() as session:
+            stream = session.get_one(Stream, stream_id)
+            waiting = untold(session, stream.organization_id, f"{stream.id}:{stream.status}")
+        enqueue(waiting)
 
     @staticmethod
     def _count(stream: Stream, active: dict[str, int]) -> None:

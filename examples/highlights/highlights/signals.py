@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from highlights.media import Segment
+    from highlights.recording import Segment
 
 __all__ = ["Baseline", "Score", "Signals", "baseline", "measure", "same_moment", "score"]
 
@@ -88,6 +89,7 @@ class _Picture(NamedTuple):
 def measure(segments: Iterable[Segment]) -> Iterator[Signals]:
     """The signals of each of a stream's segments in turn. Memory doesn't grow with their length."""
     last: _Picture | None = None
+    smaller = VideoReformatter()
     for segment in segments:
         steps = np.zeros((5, max(1, round((segment.end - segment.start) / _STEP))))
         power, samples, motion, pairs, cuts = steps
@@ -99,7 +101,8 @@ def measure(segments: Iterable[Segment]) -> Iterator[Signals]:
                 power[step] += _power(frame) * frame.samples
                 samples[step] += frame.samples
             elif last is None or not 0 <= time - last.time < _FRAME_GAP:
-                picture = _Picture(time, frame.reformat(_WIDTH, _HEIGHT, format="gray").to_ndarray().astype(np.int16))
+                small = smaller.reformat(frame, _WIDTH, _HEIGHT, "gray", threads=1)
+                picture = _Picture(time, small.to_ndarray().astype(np.int16))
                 if last is not None:  # of the segment before, perhaps: many begin with a cut
                     changes.append((step, float(np.abs(picture.grey - last.grey).mean())))
                 last = picture

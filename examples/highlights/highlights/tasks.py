@@ -6,19 +6,22 @@ another. So every change is guarded by the state that it starts from, and what i
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from time import process_time
 from typing import TYPE_CHECKING, Any, Final
 
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from celery.exceptions import OperationalError as BrokerError
+from celery.exceptions import Reject
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 from sqlalchemy import func
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from highlights import media, platforms, repositories
-from highlights.celery_app import celery
+from highlights.celery_app import again, celery
 from highlights.database import transaction
 from highlights.failures import StreamFailure
 from highlights.media import Keyframe, Segment
@@ -34,6 +37,7 @@ from tldr_observability import add_processing_context, add_user_context, log_eve
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import IO
 
     from celery import Task
 
@@ -44,14 +48,15 @@ __all__ = ["detect_highlights_with_ai", "end_stream", "ingest_stream_with_ffmpeg
 _service = StreamProcessingService()
 _LONGEST_WAIT_SECONDS: Final = 60.0
 _DATABASE_AWAY: Final = (OperationalError, InterfaceError)
+_QUEUE_AWAY: Final = (BrokerError, RedisError)
+_QUEUE_WAIT: Final = {"max_retries": 30, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 5.0}
+"""How a worker that is done with its part waits for the queue, for two minutes: no task could wait in its place."""
 _AWAY: Final[dict[tuple[type[Exception], ...], StreamFailure]] = {
     _DATABASE_AWAY: StreamFailure("database_unavailable", "Our database was not available. Please try again later."),
-    (BotoCoreError, ClientError): StreamFailure(
+    (BotoCoreError, ClientError, Boto3Error): StreamFailure(
         "storage_unavailable", "Our storage was not available. Please try again later."
     ),
-    (BrokerError, RedisError): StreamFailure(
-        "queue_unavailable", "Our task queue was not available. Please try again later."
-    ),
+    _QUEUE_AWAY: StreamFailure("queue_unavailable", "Our task queue was not available. Please try again later."),
 }
 """What can be away for a while, and what the customer is told if it stays away."""
 
@@ -88,27 +93,50 @@ def end_stream(self: Task, stream_id: str, code: str, reason: str) -> None:
     try:
         _service.end_stream(stream_id, StreamStatus.FAILED, failure=StreamFailure(code, reason))
     except _DATABASE_AWAY as error:
-        raise self.retry(exc=error, countdown=_wait(self)) from error
+        raise again(self, _wait(self), error) from error
 
 
 def _work(task: Task, stream_id: str, step: Callable[[Stream], None]) -> None:
     """Do one step of a stream that is still wanted, and see to it that each way out leaves the stream right."""
+    lock = _lock(task, stream_id)
+    if lock is None:
+        raise again(task, _wait(task))
+    with lock:
+        try:
+            stream = _claim(stream_id)
+            if stream is None:
+                _service.tell_end(stream_id)
+                _discard(stream_id)
+            else:
+                step(stream)
+        except _Stopped:
+            log_event("stream.stopped")
+            _discard(stream_id)
+        except StreamFailure as failure:
+            _fail(stream_id, failure)
+            raise
+        except Exception as error:
+            away = next((failure for kinds, failure in _AWAY.items() if isinstance(error, kinds)), None)
+            tries_left = task.request.retries + 1 < settings().task_attempts
+            if away is not None and tries_left and not isinstance(error, _QUEUE_AWAY):
+                raise again(task, _wait(task), error) from error
+            _fail(stream_id, away or StreamFailure("internal_error", "Something went wrong on our side."))
+            raise
+
+
+def _lock(task: Task, stream_id: str) -> IO[str] | None:
+    """What is to be closed when the task is done with the stream; None while another process is at it.
+
+    A broker gives a task to a second worker when it has lost sight of the first one, which may well go on.
+    """
+    directory = _directory(stream_id)
     try:
-        stream = _claim(stream_id)
-        if stream is not None:
-            step(stream)
-    except _Stopped:
-        log_event("stream.stopped")
-        _discard(stream_id)
-    except StreamFailure as failure:
-        _fail(stream_id, failure)
-        raise
-    except Exception as error:
-        away = next((failure for kinds, failure in _AWAY.items() if isinstance(error, kinds)), None)
-        if away is not None and task.request.retries + 1 < settings().task_attempts:
-            raise task.retry(exc=error, countdown=_wait(task)) from error
-        _fail(stream_id, away or StreamFailure("internal_error", "Something went wrong on our side."))
-        raise
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / f"{task.name}.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):  # or it has just ended, and removes the directory
+        return None
+    return lock
 
 
 def _claim(stream_id: str) -> Stream | None:
@@ -132,7 +160,7 @@ def _claim(stream_id: str) -> Stream | None:
 def _ingest(stream: Stream) -> None:
     add_processing_context(processing_stage="ingest")
     if stream.stage == "detecting":  # it was handed over, and the worker died before it could say so
-        celery.send_task("detect_highlights_with_ai", (stream.id,))
+        _hand_over(stream)
         return
     began = process_time()
     directory = _directory(stream.id)
@@ -141,8 +169,10 @@ def _ingest(stream: Stream) -> None:
     probe = media.probe_stream(url)
     with transaction() as session:
         most_seconds = reserve_minutes(session, session.get_one(Stream, stream.id), probe.duration)
+        # With the reservation, for nobody would give back that of a stream which was stopped meanwhile.
+        if repositories.update_stream(session, stream.id, when=OPEN, values={"stage": "segmenting"}) is None:
+            raise _Stopped
 
-    _note(stream.id, stage="segmenting")
     segments = media.create_segments(
         url,
         directory / "segments",
@@ -150,7 +180,7 @@ def _ingest(stream: Stream) -> None:
         most_seconds=most_seconds,
         most_bytes=settings().max_stream_bytes,
         go_on=lambda: _note(stream.id),
-        on_segment=lambda segment: _note(stream.id, segments=segment.index + 1),
+        on_segment=lambda segment: _note(stream.id, segments=segment.index + 1, seconds=segment.end),
     )
     _go_on(stream.id, stage="extracting", segments=len(segments))
     keyframes = media.extract_keyframes(segments, directory / "keyframes")
@@ -169,7 +199,11 @@ def _ingest(stream: Stream) -> None:
     with transaction() as session:
         if repositories.update_stream(session, stream.id, when=[StreamStatus.PROCESSING], values=values) is None:
             raise _Stopped
-    celery.send_task("detect_highlights_with_ai", (stream.id,))
+    _hand_over(stream)
+
+
+def _hand_over(stream: Stream) -> None:
+    celery.send_task("detect_highlights_with_ai", (stream.id,), retry_policy=_QUEUE_WAIT)
 
 
 def _detect(stream: Stream) -> None:
@@ -228,16 +262,15 @@ def _publish(stream: Stream, segments: list[Segment], candidate: Candidate) -> b
     _upload(stream, thumbnail, highlight.thumbnail_key, "image/jpeg")
     with transaction() as session:
         # Takes the row's lock: a stop comes wholly before this highlight or wholly after it.
-        if (
-            repositories.update_stream(
-                session, stream.id, when=[StreamStatus.PROCESSING], values={"stage": "detecting"}
-            )
-            is None
-        ):
-            storage().delete_prefix(f"{stream.id}/{highlight_id}")
-            raise _Stopped
-        is_new = repositories.save_highlight(session, highlight)
+        values = {"stage": "detecting"}
+        wanted = repositories.update_stream(session, stream.id, when=[StreamStatus.PROCESSING], values=values)
+        is_new = wanted is not None and repositories.save_highlight(session, highlight)
+        kept = session.get(Highlight, highlight_id) is not None
         used = repositories.storage_used(session, stream.organization_id)
+    if not kept:
+        storage().delete_prefix(f"{stream.id}/{highlight_id}")
+    if not wanted:
+        raise _Stopped
     if is_new:
         metrics.increment_highlights_detected(1, stream.platform, stream.organization_id, candidate.method)
         metrics.record_storage_usage(used, stream.organization_id, "s3")
@@ -269,8 +302,12 @@ def _upload(stream: Stream, path: Path, key: str, content_type: str) -> None:
 def _fail(stream_id: str, failure: StreamFailure) -> None:
     try:
         _service.end_stream(stream_id, StreamStatus.FAILED, failure=failure)
-    except _DATABASE_AWAY:
-        celery.send_task("end_stream", (stream_id, failure.code, failure.reason), countdown=settings().retry_seconds)
+    except _DATABASE_AWAY as error:
+        values = (stream_id, failure.code, failure.reason)
+        try:
+            celery.send_task("end_stream", values, countdown=settings().retry_seconds)
+        except _QUEUE_AWAY:  # there's nowhere to write it down: it is to be done again
+            raise Reject(error, requeue=True) from error
     _discard(stream_id)
 
 

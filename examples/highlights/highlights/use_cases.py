@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy.orm import Session
 
 from highlights import repositories
 from highlights.database import engine, transaction
 from highlights.models import StreamStatus
-from highlights.problems import Conflict, Forbidden, QuotaExceeded
+from highlights.problems import Conflict, Forbidden, QuotaExceeded, Unavailable
 from highlights.quota import check_quota
 from highlights.repositories import OPEN
 from highlights.services import StreamProcessingService
@@ -85,10 +86,14 @@ def delete_stream(principal: Principal, stream_id: str) -> None:
     Raises:
         NotFound: the organization has no such stream.
         Conflict: it is still being processed.
+        Unavailable: the storage is away; the stream is still there.
     """
     with transaction() as session:
         stream = repositories.stream(session, principal.organization_id, stream_id)
         if stream.status in OPEN:
             raise Conflict("stop the stream first", code="stream_running")
-        storage().delete_prefix(f"{stream.id}/")
+        try:
+            storage().delete_prefix(f"{stream.id}/")
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable("the files can't be deleted now") from error
         repositories.forget_stream(session, stream)

@@ -30,9 +30,11 @@ __all__ = [
     "deliveries",
     "enqueue",
     "limit_reached",
+    "mark_unqueued",
     "save_deliveries",
     "test_webhook",
     "trigger_webhook",
+    "untold",
     "update_webhook",
     "webhook",
     "webhooks",
@@ -169,11 +171,17 @@ def trigger_webhook(organization_id: str, event_type: str, data: dict[str, Any],
     """
     with transaction() as session:
         save_deliveries(session, organization_id, event_type, data, event_id=event_id)
-        ids = [derived_id(event_id, each) for each in session.scalars(_ids(organization_id))]
-        untried = (Delivery.status == "pending") & (Delivery.attempts == 0)
-        waiting = list(session.scalars(select(Delivery.id).where(Delivery.id.in_(ids), untried)))
+        waiting = untold(session, organization_id, event_id)
     enqueue(waiting)
     return waiting
+
+
+@traced_repository_method
+def untold(session: Session, organization_id: str, event_id: str) -> list[str]:
+    """The ids of an event's deliveries that nobody has tried yet."""
+    ids = [derived_id(event_id, each) for each in session.scalars(_ids(organization_id))]
+    untried = (Delivery.status == "pending") & (Delivery.attempts == 0)
+    return list(session.scalars(select(Delivery.id).where(Delivery.id.in_(ids), untried)))
 
 
 @traced_service_method
@@ -215,8 +223,13 @@ def enqueue(delivery_ids: Iterable[str]) -> None:
             del left[0]
     except OperationalError as error:
         log_event("webhook.queue_unavailable", level="error", deliveries=len(left), error=str(error))
-        with transaction() as session:
-            session.execute(update(Delivery).where(Delivery.id.in_(left)).values(error=UNQUEUED))
+        mark_unqueued(left)
+
+
+def mark_unqueued(delivery_ids: Collection[str]) -> None:
+    """Have deliveries sent as soon as there is a queue again."""
+    with transaction() as session:
+        session.execute(update(Delivery).where(Delivery.id.in_(delivery_ids)).values(error=UNQUEUED))
 
 
 def _webhooks(organization_id: str) -> Any:

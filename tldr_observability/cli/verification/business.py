@@ -33,23 +33,30 @@ class Figure(NamedTuple):
 
     name: str
     unit: str
-    total: float
-    """Of a histogram, how many values were recorded."""
+    total: float | None
+    """Of a histogram, how many values were recorded; None of several levels, whose sum is a level of nothing."""
 
     def __str__(self) -> str:
-        return f"{shown(self.name)} {self.total:g}"
+        return shown(self.name) if self.total is None else f"{shown(self.name)} {self.total:g}"
 
     def document(self) -> dict[str, Any]:
         """The same as JSON has it, which knows neither infinity nor what is no number."""
-        return {**self._asdict(), "total": self.total if math.isfinite(self.total) else None}
+        return {**self._asdict(), "total": None if self.total is None or not math.isfinite(self.total) else self.total}
 
 
 def totals(metrics: Sequence[Metric]) -> list[Figure]:
     """What was counted and measured of the business, by name."""
+    named: dict[str, list[Metric]] = {}
+    for metric in _telling(metrics):
+        named.setdefault(metric.name, []).append(metric)
+    return [Figure(name, same[-1].unit, _total(same)) for name, same in sorted(named.items())]
+
+
+def _total(same: Sequence[Metric]) -> float | None:
     from tldr_observability.testing import total
 
-    units = {metric.name: metric.unit for metric in _telling(metrics)}
-    return [Figure(name, units[name], total(metrics, name)) for name in sorted(units)]
+    series = {repr(sorted(point.attributes.items())) for metric in same for point in metric.points}
+    return None if same[0].kind == "gauge" and len(series) > 1 else total(same, same[0].name)
 
 
 def _telling(metrics: Iterable[Metric]) -> Iterable[Metric]:

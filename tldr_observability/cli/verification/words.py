@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["counted", "listed", "shown"]
 
-_MOST_CHARACTERS = 80
+_MOST_CHARACTERS = 120
 _MOST_LISTED = 5
 
 

@@ -37,6 +37,8 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         401: "No API key, or none that is valid",
         403: "The key lacks the scope, or the organization is not active",
         404: "Not there",
+        409: "Not possible in the state that the thing is in",
+        413: "The body is too large",
         422: "The request is not valid",
         429: "The plan's limit is reached",
         503: "Something that the service stands on is away",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Response
 
@@ -11,6 +11,7 @@ from highlights.api.access import allowed
 from highlights.api.paging import Id  # noqa: TC001 - FastAPI reads it
 from highlights.database import transaction
 from highlights.principal import Principal
+from highlights.problems import Conflict
 from highlights.schemas import KeyAnswer, KeyList, KeyRequest, NewKeyAnswer
 from tldr_observability import log_event
 
@@ -18,12 +19,17 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 Admin = Annotated[Principal, Depends(allowed("admin"))]
+_MOST: Final = 100
+"""Keys of an organization that aren't revoked."""
 
 
 @router.post("", status_code=201)
 def create_key(principal: Admin, request: KeyRequest, response: Response) -> NewKeyAnswer:
     """Make a key. Its text is told here and never again."""
     with transaction() as session:
+        known = keys.api_keys(session, principal.organization_id)
+        if sum(key.revoked_at is None for key in known) >= _MOST:
+            raise Conflict(f"an organization has at most {_MOST} keys; revoke some", code="too_many_keys")
         made, text = keys.create_key(
             session, principal.organization_id, request.name, request.scopes, expires_at=request.expires_at
         )

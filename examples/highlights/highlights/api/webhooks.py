@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Response
 
@@ -12,6 +12,7 @@ from highlights.api.access import allowed
 from highlights.api.paging import Before, Id, Limit, page
 from highlights.database import transaction
 from highlights.principal import Principal
+from highlights.problems import Conflict
 from highlights.schemas import (
     DeliveryAnswer,
     DeliveryList,
@@ -27,6 +28,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 Owner = Annotated[Principal, Depends(allowed("webhooks"))]
+_MOST: Final = 20
+"""Webhooks of an organization: one event must not become thousands of requests, to whomever they are named."""
 
 
 @router.post("", status_code=201)
@@ -34,6 +37,8 @@ def create_webhook(principal: Owner, request: WebhookRequest, response: Response
     """Make a webhook. The secret of its signatures is told here and never again."""
     check_url(request.url)
     with transaction() as session:
+        if len(webhooks.webhooks(session, principal.organization_id)) >= _MOST:
+            raise Conflict(f"an organization has at most {_MOST} webhooks", code="too_many_webhooks")
         made, secret = webhooks.create_webhook(session, principal.organization_id, request.url, request.events)
     response.headers["Location"] = f"{router.prefix}/{made.id}"
     response.headers["Cache-Control"] = "no-store"

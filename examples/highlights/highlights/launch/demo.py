@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -16,16 +15,16 @@ from typing import Any
 import httpx
 
 from highlights.launch import seed
-from highlights.launch.customers import Customer
+from highlights.launch.client import Client
 from highlights.launch.report import Report
 from highlights.launch.services import SERVICES, given
-from highlights.launch.stack import Stack, api_port
+from highlights.launch.stack import Stack, api_port, end
 from highlights.launch.terminal import Progress, heading, say, short
 from tldr_observability.testing import OTLPReceiver
 
 __all__ = ["Demo", "Options"]
 
-_FINAL = ("completed", "failed", "cancelled")
+_RUNNING = ("pending", "processing")
 _POLL_SECONDS = 0.4
 _DEFAULTS = {
     # The terminal is the report's; spans are in the trace.
@@ -40,7 +39,6 @@ _STAGES = {
     "segmenting": "reading it into segments",
     "extracting": "taking key frames",
     "detecting": "looking for highlights",
-    "done": "done",
 }
 
 
@@ -75,17 +73,15 @@ class Demo:
                 self._receiver = ending.enter_context(OTLPReceiver())
                 self._environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = self._receiver.url
             stack = self._stack()
-            ending.callback(stop, stack)
+            ending.callback(end, stack)
+            ending.push(lambda kind, *_: say("\nEnding.") if kind is KeyboardInterrupt else None)
             self._start(stack)
             organization_id, key = seed.customer("Demo")
             if "DATABASE_URL" not in self._environment:
                 seed.test_key()
-                key_to_show = seed.TEST_KEY
-            else:
-                key_to_show = key
-            customer = Customer(stack.url("api"), key, stack.url("customer"))
+            customer = Client(stack.url("api"), key, stack.url("customer"))
             self._tell(stack, customer, organization_id)
-            self._conclude(stack, key_to_show)
+            self._conclude(stack, key)
         return 1 if self._failed else 0
 
     def _stack(self) -> Stack:
@@ -96,7 +92,7 @@ class Demo:
     def _start(self, stack: Stack) -> None:
         began = time.monotonic()
         names = [service.name for service in stack.services]
-        say(f"Starting {', '.join(names)}; their logs are in {short(stack.log_path('x').parent)}/.")
+        say(f"Starting {', '.join(names)}; their logs are in {short(stack.log_dir)}/.")
         for name in sorted(given(self._environment)):
             say(f"{SERVICES[name].variable} is set: using that, and starting no {name}.")
         if stack.pool == "solo":
@@ -104,21 +100,27 @@ class Demo:
         seed.prepare_database(stack.environment)
         if "s3" in given(self._environment):
             seed.make_bucket()
+        if "valkey" in given(self._environment):
+            seed.check_queue()
         stack.start()
         say(f"All ready after {time.monotonic() - began:.1f} s; the API is {stack.url('api')}.")
 
-    def _tell(self, stack: Stack, customer: Customer, organization_id: str) -> None:
+    def _tell(self, stack: Stack, customer: Client, organization_id: str) -> None:
         customer.expect_webhooks()
-        url = self._options.url or f"{stack.url('customer')}/sample/index.m3u8"
-        title = "Big Buck Bunny, 90 s" if self._options.url is None else "A stream"
+        if self._options.url:
+            wanted: dict[str, Any] = {"url": self._options.url, "title": "A stream"}
+        else:
+            wanted = {"url": sample(stack), "title": "Big Buck Bunny, 90 s", "type": "recording"}
+        if self._options.max_seconds:
+            wanted["max_seconds"] = self._options.max_seconds
         heading("The stream")
-        say(f"POST /api/v1/streams  {url}")
-        stream, trace_id = customer.start(url, title, self._options.max_seconds)
+        say(f"POST /api/v1/streams  {wanted['url']}")
+        stream, trace_id = customer.start(wanted)
         stream = self._watch(stack, customer, stream)
-        report = Report(customer, stream, is_sample=self._options.url is None)
+        is_whole_sample = self._options.url is None and self._options.max_seconds is None
+        report = Report(customer, stream, is_sample=is_whole_sample)
         report.show_highlights()
-        bucket = stack.environment.get("HIGHLIGHTS_S3_BUCKET", "highlights")
-        report.show_clips(stack.data_dir / "s3" / bucket, stack.data_dir / "clips")
+        report.show_clips(stack.data_dir / "clips" / stream["id"][:8])
         report.show_webhooks()
         if self._receiver is None:
             heading("Trace and metrics")
@@ -131,11 +133,11 @@ class Demo:
             say(f"\nLOGFIRE_TOKEN is set: it is in Logfire as well{f', {project}' if project else ''}.")
         self._failed += report.failed
 
-    def _watch(self, stack: Stack, customer: Customer, stream: dict[str, Any]) -> dict[str, Any]:
+    def _watch(self, stack: Stack, customer: Client, stream: dict[str, Any]) -> dict[str, Any]:
         if self._options.url:
-            say("Ctrl-C stops the stream and shows what was found until then.")
+            say("Highlights are looked for once it has been read: all of it, or --max-seconds. Ctrl-C stops it before.")
         progress, stopped = Progress(), False
-        while stream["status"] not in _FINAL:
+        while stream["status"] in _RUNNING:
             try:
                 progress.show(_progress(stream))
                 time.sleep(_POLL_SECONDS)
@@ -160,7 +162,7 @@ class Demo:
         for each in self._failed:
             say(f"  {each}")
         if self._failed:
-            say(f"\nThe logs are in {short(stack.log_path('x').parent)}/.")
+            say(f"\nThe logs are in {short(stack.log_dir)}/.")
         elif not self._options.keep:
             command = _command()
             following = {
@@ -175,12 +177,12 @@ class Demo:
             self._stay(stack, key)
 
     def _stay(self, stack: Stack, key: str) -> None:
-        api = stack.url("api")
-        say(f"\n  {api}/docs describes the API. Everything stays up until Ctrl-C. Send a stream:\n")
-        say(f"  curl -X POST {api}/api/v1/streams -H 'Authorization: Bearer {key}' \\")
-        say("    -H 'Content-Type: application/json' \\")
-        say(f'    -d \'{{"url": "{stack.url("customer")}/sample/index.m3u8", "title": "Again"}}\'\n')
-        say(f"  curl {api}/api/v1/streams -H 'Authorization: Bearer {key}'")
+        streams, bearer = f"{stack.url('api')}/api/v1/streams", '-H "Authorization: Bearer $KEY"'
+        say(f"  Everything stays up until Ctrl-C; {stack.url('api')}/docs describes the API.\n")
+        say(f"  KEY={key}")
+        say(f"  curl {streams} {bearer}")
+        say(f"  curl -X POST {streams} {bearer} -H 'Content-Type: application/json' \\")
+        say(f'    -d \'{{"url": "{sample(stack)}", "title": "Again"}}\'')
         try:
             while True:
                 stack.check()
@@ -189,13 +191,9 @@ class Demo:
             say("\nEnding.")
 
 
-def stop(stack: Stack) -> None:
-    """End the services; a second Ctrl-C doesn't leave half of them."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        stack.stop()
-    finally:
-        signal.signal(signal.SIGINT, before)
+def sample(stack: Stack) -> str:
+    """Where the customer's server has the sample."""
+    return f"{stack.url('customer')}/sample/index.m3u8"
 
 
 def _command() -> str:
@@ -209,8 +207,9 @@ def _command() -> str:
 def _progress(stream: dict[str, Any]) -> str:
     progress = stream["progress"]
     segments, keyframes, judged = (progress[name] for name in ("segments", "keyframes", "analyzed"))
+    stage = _STAGES.get(progress["stage"], "") if stream["status"] in _RUNNING else stream["status"]
     counts = [_count(segments, "segment"), _count(keyframes, "key frame"), judged and f"{judged} of {segments} judged"]
-    return ": ".join(filter(None, (_STAGES.get(progress["stage"], progress["stage"]), ", ".join(filter(None, counts)))))
+    return ": ".join(filter(None, (stage, ", ".join(filter(None, counts)))))
 
 
 def _count(number: int, what: str) -> str:

@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from highlights.launch import figures, traces
-from highlights.launch.clips import clock, fetch
+from highlights.launch.clips import ClipError, download
 from highlights.launch.terminal import heading, say, short, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from highlights.launch.customers import Customer
+    from highlights.launch.client import Client
     from tldr_observability.testing import OTLPReceiver
 
 __all__ = ["Report"]
@@ -35,7 +35,7 @@ class Report:
         failed: what doesn't hold, a line each.
     """
 
-    def __init__(self, customer: Customer, stream: dict[str, Any], *, is_sample: bool) -> None:
+    def __init__(self, customer: Client, stream: dict[str, Any], *, is_sample: bool) -> None:
         self.failed: list[str] = []
         self._customer = customer
         self._stream = stream
@@ -57,7 +57,8 @@ class Report:
                 len(found) == _SAMPLE_HIGHLIGHTS,
                 f"{len(found)} highlights were found, and the sample has {_SAMPLE_HIGHLIGHTS}",
             )
-        heading(f"Highlights: {len(found)} in {clock(stream['seconds'] or 0)} of video, for ${stream['cost_usd']:.6f}")
+        read = f" in {_clock(stream['seconds'])} of video" if stream["seconds"] else ""
+        heading(f"Highlights: {len(found)}{read}, for ${stream['cost_usd']:.6f}")
         if not found:
             say("None.")
             return
@@ -65,27 +66,25 @@ class Report:
         before = f"  {'#':>2}  {'start':>7}  {'end':>7}  {'confidence':>10}  {'type':<{width}}  "
         say(f"{before}why")
         for number, each in enumerate(found, 1):
-            start, end = clock(each["start_seconds"]), clock(each["end_seconds"])
+            start, end = _clock(each["start_seconds"]), _clock(each["end_seconds"])
             row = f"  {number:>2}  {start:>7}  {end:>7}  {each['confidence']:>10.2f}  {each['type']:<{width}}  "
             say(row + wrapped(each["reason"], len(before), len(row)))
 
-    def show_clips(self, bucket: Path, downloads: Path) -> None:
-        """Where their files are, and that they play.
-
-        Args:
-            bucket: where the objects lie, if the S3 server is an embedded one.
-            downloads: where to keep them otherwise.
-        """
+    def show_clips(self, directory: Path) -> None:
+        """That their files can be had, play and open; they are kept in a directory."""
         found = self._found
         if not found:
             return
-        clips = [fetch(each, bucket, downloads, with_sound=self._is_sample) for each in found]
-        say(f"\nClips and thumbnails, downloaded and played, are in {short(clips[0].clip.parent)}/")
-        for number, clip in enumerate(clips, 1):
-            say(f"  {number:>2}  {clip.clip.stem}.mp4 .jpg  {clip.description}")
-            self.failed += clip.problems
-        best = max(zip(found, clips, strict=True), key=lambda pair: pair[0]["confidence"])[1]
-        say(f"Open the best one:\n  {short(best.clip)}")
+        say("\nTheir clips and thumbnails, downloaded by their links and played:")
+        for number, highlight in enumerate(found, 1):
+            for kind, suffix in (("clip", "mp4"), ("thumbnail", "jpg")):
+                path = directory / f"{number}.{suffix}"
+                try:
+                    told = download(highlight, kind, path, with_sound=self._is_sample)
+                except ClipError as error:
+                    told = f"DOES NOT HOLD: {error}"
+                    self.failed.append(f"the {kind} of highlight {number}: {error}")
+                say(f"  {number:>2}  {short(path)}  {told}")
 
     def show_webhooks(self) -> None:
         """What came to the customer's server, and whose signature it had."""
@@ -101,7 +100,7 @@ class Report:
         heading("Webhooks, as the customer's server got them")
         for event in customer.events(stream["id"]):
             data = event["data"]
-            about = f"at {clock(data['start_seconds'])}, {data['title']}" if "start_seconds" in data else ""
+            about = f"at {_clock(data['start_seconds'])}, {data['title']}" if "start_seconds" in data else ""
             signature = "signature verified" if event["verified"] else "SIGNATURE WRONG"
             say(f"  {signature}  {event['type']:<18}  {about}".rstrip())
             self.expect(event["verified"], f"the signature of webhook {event['id']} is wrong")
@@ -154,6 +153,13 @@ class Report:
         heading("Business metrics, as they were exported")
         say(figures.table(exported(), figures.database_figures(organization_id)))
         self.failed += differing()
+
+
+def _clock(seconds: float) -> str:
+    """A time in a video: `1:05`, `1:01:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _until(holds: Callable[[], bool], seconds: float = _PATIENCE_SECONDS) -> None:

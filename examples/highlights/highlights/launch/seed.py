@@ -7,18 +7,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError, OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from highlights.database import create_tables, transaction
 from highlights.keys import SCOPES, authenticate, create_key, create_organization
 from highlights.launch.stack import StackError
 from highlights.problems import Unauthorized
+from highlights.redis_client import redis_client
 from highlights.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TEST_KEY", "customer", "make_bucket", "prepare_database", "test_key"]
+__all__ = ["TEST_KEY", "check_queue", "customer", "make_bucket", "prepare_database", "test_key"]
 
 TEST_KEY = "test-key"
 """For curl, in an embedded database only."""
@@ -35,8 +37,16 @@ def prepare_database(environment: Mapping[str, str]) -> None:
         raise StackError("\n".join(told)) from None
     try:
         create_tables()
-    except OperationalError as error:
-        raise StackError(f"The database of DATABASE_URL is away: {error.orig}") from error
+    except (SQLAlchemyError, ImportError) as error:
+        raise StackError(f"The database of DATABASE_URL can't be used: {getattr(error, 'orig', error)}") from error
+
+
+def check_queue() -> None:
+    """Raise StackError unless the Redis of the environment answers."""
+    try:
+        redis_client().ping()
+    except (RedisError, ValueError) as error:
+        raise StackError(f"The Redis of REDIS_URL can't be used: {error}") from error
 
 
 def make_bucket() -> None:
@@ -47,7 +57,7 @@ def make_bucket() -> None:
 
     try:
         storage().ensure()
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ValueError) as error:
         raise StackError(f"The storage of S3_ENDPOINT_URL can't be used: {error}") from error
 
 

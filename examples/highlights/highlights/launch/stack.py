@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from highlights.launch.services import Service
 
-__all__ = ["Stack", "StackError", "api_port", "free_port"]
+__all__ = ["Stack", "StackError", "api_port", "end"]
 
 _BOUND = Path(__file__).with_name("bound.py")
 _PACKAGE_ROOT = Path(__file__).parents[2]
 _LOG_LINES = 15
+_MOST_PORT = 65_535
 _LOOK_AGAIN_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 2.0
 
@@ -36,21 +37,12 @@ class StackError(Exception):
     """A service can't start or died; the message says which, why, and what to do."""
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def api_port(environment: Mapping[str, str]) -> int:
     """Where the API is to listen; 0 is any free port."""
     text = environment.get("HIGHLIGHTS_PORT") or "8000"
-    try:
-        return int(text)
-    except ValueError:
-        raise StackError(f"HIGHLIGHTS_PORT: expected the number of a port, got {text!r}") from None
+    if not (text.isdecimal() and int(text) <= _MOST_PORT):
+        raise StackError(f"HIGHLIGHTS_PORT: expected the number of a port, got {text!r}")
+    return int(text)
 
 
 class Stack:
@@ -82,9 +74,10 @@ class Stack:
         env = os.environ if env is None else env
         wanted = set(services)
         self.data_dir = data_dir.resolve()
+        self.log_dir = self.data_dir / "log"
         self.services = [service for name, service in SERVICES.items() if name in wanted]
         self.ports = {
-            service.name: (ports or {}).get(service.name) or free_port() for service in self.services if service.scheme
+            service.name: (ports or {}).get(service.name) or _free_port() for service in self.services if service.scheme
         }
         self.pool = "prefork" if has_semaphores() else "solo"
         self._node = f"highlights-{uuid4().hex[:8]}@localhost"
@@ -120,7 +113,7 @@ class Stack:
         """Start everything and return when all is ready; raises StackError, and leaves nothing, where it isn't."""
         for service in self.services:
             self._check_port(service)
-        (self.data_dir / "log").mkdir(parents=True, exist_ok=True)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
         # The embedded S3 server's buckets are directories.
         (self.data_dir / "s3" / self.environment.get("HIGHLIGHTS_S3_BUCKET", "highlights")).mkdir(
             parents=True, exist_ok=True
@@ -196,7 +189,7 @@ class Stack:
 
     def log_path(self, name: str) -> Path:
         """The file that the service's output goes to."""
-        return self.data_dir / "log" / f"{name}.log"
+        return self.log_dir / f"{name}.log"
 
     def wait_ready(self, name: str, timeout: float = 60.0) -> None:
         """Return when the service can do its work; raises StackError when it has ended, or takes too long."""
@@ -221,7 +214,7 @@ class Stack:
     def _launch(self, service: Service, mode: str) -> None:
         values = {"port": self.ports.get(service.name), "data": self.data_dir, "node": self._node, "pool": self.pool}
         bound = [sys.executable, "-I", str(_BOUND), str(int(service.ends_by)), str(os.getpid())]
-        command = [*bound, *(argument.format(**values) for argument in service.arguments)]
+        command = [*bound, *(argument.format(**values) for argument in service.arguments.split())]
         with self.log_path(service.name).open(mode) as log:
             self._processes[service.name] = process = subprocess.Popen(  # noqa: S603 - our own commands
                 command,
@@ -253,16 +246,34 @@ class Stack:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
-                another = str(port + 1) if service.name == "api" else service.address(port + 1)
-                advice = f" Stop what listens there, or set {service.variable}={another}" if service.variable else ""
+                advice = f" or set {service.variable}={port + 1}," if service.name == "api" else ""
                 raise StackError(
-                    f"Port {port}, which {service.name} needs, is taken ({error.strerror}).{advice}"
+                    f"Port {port}, which {service.name} needs, can't be had ({error.strerror}): stop what listens "
+                    f"there,{advice} and try again."
                 ) from error
 
     def _last_lines(self, name: str) -> str:
         path = self.log_path(name)
         lines = path.read_text(errors="replace").splitlines()[-_LOG_LINES:] if path.exists() else []
-        return "".join(f"\n    {line}" for line in (f"Its last lines, from {path}:", *lines)) if lines else ""
+        if not lines:
+            return f" It wrote nothing to {path}; is the disk full?"
+        return "".join(f"\n    {line}" for line in (f"Its last lines, from {path}:", *lines))
+
+
+def end(stack: Stack) -> None:
+    """End the services; a second Ctrl-C doesn't leave half of them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        stack.stop()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _defaults(env: Mapping[str, str]) -> dict[str, str]:

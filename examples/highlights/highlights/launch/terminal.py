@@ -9,7 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
-__all__ = ["Progress", "heading", "say", "short", "wrapped"]
+__all__ = ["WIDTH", "Progress", "heading", "say", "short", "wrapped"]
 
 WIDTH = 110
 

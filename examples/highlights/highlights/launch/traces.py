@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from highlights.launch.terminal import WIDTH
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["draw", "orphans", "roots", "service_of"]
 
 _DATABASE_KEYS = ("db.system.name", "db.system")
-_WIDTH = 110
 
 
 def service_of(span: Span) -> str:
@@ -55,7 +56,7 @@ def draw(spans: Sequence[Span]) -> str:
         line += f" x{len(group)}" if len(group) > 1 else ""
         line += "".join(f"  · {told}" for told in _statements(below))
         line += "  ! error" if any(span.status == "error" for span in group) else ""
-        lines.append(line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…")
+        lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…")
         others = [span for span in below if not _database(span)]
         waiting += [(depth + 1, group) for group in reversed(_groups(others))]
     return "\n".join(lines)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from highlights.launch import seed
-from highlights.launch.demo import stop
-from highlights.launch.services import SERVICES, embedded, given, port_in
-from highlights.launch.stack import Stack, StackError, api_port
+from highlights.launch.services import SERVICES, embedded, given
+from highlights.launch.stack import Stack, StackError, api_port, end
 from highlights.launch.terminal import say
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def up(names: Sequence[str], data_dir: Path) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        stop(stack)
+        end(stack)
 
 
 def _port(name: str, environment: Mapping[str, str]) -> int:
@@ -66,7 +66,7 @@ def _port(name: str, environment: Mapping[str, str]) -> int:
     if not service.variable:
         return 0
     address = {**embedded(), **environment}[service.variable]
-    port = port_in(address)
-    if port is None:
-        raise StackError(f"{service.variable}={address} is not on this machine, so {name} can't be started there.")
-    return port
+    parts = urlsplit(address)
+    if parts.port is None or parts.hostname not in {"127.0.0.1", "localhost"}:
+        raise StackError(f"{service.variable}={address} is no port of this machine, so {name} can't be started there.")
+    return parts.port

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["ApiError", "Customer"]
+__all__ = ["ApiError", "Client"]
 
 _EVENTS = ("stream.started", "stream.completed", "stream.failed", "stream.cancelled", "highlight.detected")
 _SECONDS = 15.0
@@ -16,7 +16,7 @@ class ApiError(Exception):
     """The API refused something; the message is its own."""
 
 
-class Customer:
+class Client:
     """A program of a customer's.
 
     Args:
@@ -36,10 +36,9 @@ class Customer:
         secret = _body(self._api.post("/webhooks", json=asked))["secret"]
         self._server.put("/secrets", json={"secrets": [secret]}).raise_for_status()
 
-    def start(self, url: str, title: str, max_seconds: float | None) -> tuple[dict[str, Any], str]:
+    def start(self, wanted: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """Send a stream; it, and the id of the request's trace (empty where nothing is traced)."""
-        asked = {"url": url, "title": title, "max_seconds": max_seconds}
-        answer = self._api.post("/streams", json={name: value for name, value in asked.items() if value is not None})
+        answer = self._api.post("/streams", json=wanted)
         parts = answer.headers.get("traceresponse", "").split("-")
         return _body(answer), parts[1] if len(parts) > 1 else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tldr_observability import ConfigurationError, ObservabilitySettings
+from tldr_observability.asgi.excluded import DEFAULT
 from tldr_observability.settings import PRESETS, load
 
 
@@ -129,3 +130,8 @@ def test_a_token_that_no_header_can_carry_is_refused(token):
     """A token with a line break or other than ASCII is found at set-up, not at the first export."""
     with pytest.raises(ConfigurationError, match="visible ASCII"):
         load({"token": token})
+
+
+def test_the_middleware_alone_excludes_what_the_settings_do():
+    """Without setup() the middleware leaves out the same paths; it can't ask the settings, which load pydantic."""
+    assert ObservabilitySettings().excluded_paths == DEFAULT

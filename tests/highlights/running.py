@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,12 +20,17 @@ from tldr_observability.testing import OTLPReceiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
-__all__ = ["FINAL", "App", "forget", "running"]
+__all__ = ["FINAL", "PACKAGES", "App", "clean_environment", "forget", "running"]
 
 FINAL = ("completed", "failed", "cancelled")
+PACKAGES = str(Path(__file__).parents[2] / "examples" / "highlights")
 _NOT_OURS = ("LOGFIRE_", "OTEL_", "HIGHLIGHTS_", "PYTEST", "DATABASE_URL", "REDIS_URL", "S3_", "AWS_")
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would set up the app or its telemetry."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
 
 
 def forget() -> None:
@@ -38,10 +44,9 @@ def forget() -> None:
 @contextmanager
 def running(directory: Path, env: Mapping[str, str] | None = None, **stack: Any) -> Iterator[App]:
     """The app as processes in an environment of its own, exporting to a receiver, with one customer."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
     with OTLPReceiver() as receiver:
         environment = {
-            **clean,
+            **clean_environment(),
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
             "OTEL_METRIC_EXPORT_INTERVAL": "1000",
             "LOGFIRE_FLUSH_INTERVAL": "0.5",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import av
 import httpx
 import pytest
+from running import PACKAGES, clean_environment
 
 from highlights.launch import main
 from highlights.media import make_hls
@@ -28,17 +29,13 @@ from tldr_observability.testing import OTLPReceiver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PACKAGES = str(Path(__file__).parents[2] / "examples" / "highlights")
-_NOT_OURS = ("LOGFIRE_", "OTEL_", "HIGHLIGHTS_", "PYTEST", "DATABASE_URL", "REDIS_URL", "S3_", "AWS_")
-
 
 def start(directory: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
     """The command, on any free port of the API, as it is without a terminal."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_OURS)}
     return subprocess.Popen(
         [sys.executable, "-m", "highlights.launch", "demo", *arguments],
         cwd=directory,
-        env={**clean, "PYTHONPATH": _PACKAGES, "HIGHLIGHTS_PORT": "0", **env},
+        env={**clean_environment(), "PYTHONPATH": PACKAGES, "HIGHLIGHTS_PORT": "0", **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -189,6 +190,24 @@ def test_a_clip_can_begin_between_key_frames(segments: list[Segment], tmp_path: 
         assert np.abs(_grey(container, 1) - _grey(film, start + 1)).mean() < 3
 
 
+@pytest.mark.parametrize("start", [1.0, 1.5])
+def test_an_upright_film_has_upright_clips(server: MediaServer, tmp_path: Path, start: float) -> None:
+    """What a phone noted of its rotation is in the clip, be it copied or coded anew."""
+    (tmp_path / "films").mkdir()
+    with av.open(str(tmp_path / "films" / "film.mp4"), "w") as output:
+        stream = output.add_stream("libx264", rate=10, width=160, height=90, options=_fast("libx264"))
+        stream.set_display_rotation(90)
+        for tenth in range(30):
+            frame = av.VideoFrame(160, 90, "yuv420p")
+            frame.pts = tenth
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    server.serve(tmp_path / "films")
+    cut_clip(_read(server.url("/film.mp4"), tmp_path / "s", seconds=1), start, 2.5, tmp_path / "clip.mp4")
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert next(container.decode(video=0)).rotation == 90
+
+
 def test_key_frames_are_pictures_of_a_bounded_number(segments: list[Segment], tmp_path: Path) -> None:
     """Each segment gives a few JPEGs of the asked width, at their times."""
     keyframes = extract_keyframes(segments, tmp_path / "keyframes", width=200, most=2)
@@ -351,6 +370,34 @@ def test_common_formats_go_through(  # noqa: PLR0913, PLR0917 - a format and wha
         assert container.streams.video[0].codec_tag in {"avc1", "vp09", "hvc1"}
         at = segments[1].start + film.start_time / av.time_base
         assert np.abs(_grey(container, 1) - _grey(film, at + 1)).mean() < 3
+
+
+def test_a_duration_below_nothing_is_none(server: MediaServer, sample: Path, tmp_path: Path) -> None:
+    """A header that promises less than nothing promises nothing: such a stream is read as a live one is."""
+    path = tmp_path / "film.mkv"
+    with av.open(str(sample)) as source, av.open(str(path), "w") as film:
+        stream = film.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is None or packet.pts * packet.time_base > 5:
+                break
+            packet.stream = stream
+            film.mux(packet)
+    data = path.read_bytes()
+    duration = data.index(b"\x44\x89\x88") + 3  # Matroska's element of that name, and that it has 8 bytes
+    server.answers["/film.mkv"] = data[:duration] + struct.pack(">d", -3.6e9) + data[duration + 8 :]
+    assert probe_stream(server.url("/film.mkv")).duration is None
+
+
+def test_a_picture_that_is_too_large_is_refused(
+    server: MediaServer, hls: Path, development: pytest.MonkeyPatch
+) -> None:
+    """What would take a worker's memory is not looked at."""
+    development.setenv("HIGHLIGHTS_MOST_PIXELS", "230399")
+    settings.cache_clear()
+    server.serve(hls)
+    with pytest.raises(StreamFailure) as refused:
+        probe_stream(server.url("/index.m3u8"))
+    assert refused.value.code == "picture_too_large"
 
 
 def test_a_codec_that_cannot_be_kept_is_named(server: MediaServer, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from highlights.webhooks import EVENTS, create_webhook
 
 @pytest.fixture
 def customer(app_environment, tmp_path):
-    app_environment.setenv("HIGHLIGHTS_S3_BUCKET", f"b{hash(tmp_path) & 0xffffffff}")
+    app_environment.setenv("HIGHLIGHTS_S3_BUCKET", f"b{hash(tmp_path) & 0xFFFFFFFF}")
     database.create_tables()
     storage().ensure()
     with database.transaction() as session:
@@ -132,15 +132,23 @@ def test_republish_stopped(customer, source):
 
 def test_s3_503(customer, source, app_environment):
     """Storage."""
+
     def answer(h):
         h.give(b"", status=503)
+
     import threading
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
     class H(BaseHTTPRequestHandler):
-        def log_message(self, *a): pass
+        def log_message(self, *a):
+            pass
+
         def do_PUT(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(503); self.send_header("Content-Length", "0"); self.end_headers()
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), H)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stream = start(customer, source.url("/film.mp4"))
@@ -179,6 +187,7 @@ def test_delete_s3_away(customer, source, app_environment):
     from fastapi.testclient import TestClient
     from highlights.api import create_app
     from highlights.keys import create_key
+
     stream = start(customer, source.url("/film.mp4"))
     use_cases.stop_stream(customer, stream.id)
     with database.transaction() as session:

@@ -87,6 +87,8 @@ def _coded_pictures(
     coded.color_range, coded.colorspace = stream.color_range, stream.colorspace
     coded.color_primaries, coded.color_trc = stream.color_primaries, stream.color_trc
     for frame in _frames(stream.decode, _packets(segments, stream), begin, stop):
+        if not coded.codec_context.is_open:
+            coded.set_display_rotation(frame.rotation)  # phones film upright by a note that says so
         yield from _timed(coded.encode(frame))
     yield from _timed(coded.encode())
 

@@ -10,7 +10,8 @@ class StreamFailure(Exception):  # noqa: N818 - what happens to a stream
 
     Args:
         code: bounded: `source_not_found`, `source_unreachable`, `source_interrupted`, `source_forbidden` (the service
-            must not go there), `not_a_video`, `no_video`, `platform_unavailable`, `minutes_exceeded`,
+            must not go there), `not_a_video`, `no_video`, `picture_too_large`,
+            `platform_unavailable`, `minutes_exceeded`,
             `processing_interrupted`, `storage_unavailable`, `database_unavailable`, `internal_error`.
         reason: a sentence that the customer understands. It holds no secret and no address of ours.
     """

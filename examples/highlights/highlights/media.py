@@ -71,8 +71,11 @@ def probe_stream(url: str) -> Probe:
     try:
         with open_source(url, within=_PATIENCE * settings().source_timeout) as container:
             video, audio = _streams(container)
+            if video.codec_context.width * video.codec_context.height > settings().most_pixels:
+                raise StreamFailure("picture_too_large", "The picture is too large.")
+            promised = (container.duration or 0) / av.time_base
             return Probe(
-                duration=container.duration / av.time_base if container.duration else None,
+                duration=promised if promised > 0 else None,
                 width=video.codec_context.width,
                 height=video.codec_context.height,
                 video_codec=video.codec_context.codec.canonical_name,
@@ -231,5 +234,5 @@ def _frame(container: InputContainer, at: float, *, exact: bool = False) -> Vide
 
 def _save(frame: VideoFrame, path: Path, width: int) -> None:
     width = min(width, frame.width) // 2 * 2
-    height = round(frame.height * width / frame.width / 2) * 2
+    height = max(round(frame.height * width / frame.width / 2) * 2, 2)
     frame.reformat(width, height).save(path)

@@ -126,7 +126,8 @@ def reserve_minutes(session: Session, stream: Stream, seconds: float | None) -> 
         Stream.organization_id == stream.organization_id, Stream.created_at >= _month(), Stream.id != stream.id
     )
     left = plan.minutes_per_month * 60.0 - session.scalars(spent).one()
-    wanted = min(each for each in (seconds, stream.max_seconds, settings().max_stream_seconds) if each is not None)
+    limits = (seconds, stream.max_seconds, settings().max_stream_seconds)
+    wanted = max(0.0, min(each for each in limits if each is not None))
     metrics.increment_quota_checked(stream.organization_id, "minutes_per_month")
     if left <= 0 or (seconds is not None and wanted > left):
         metrics.increment_quota_exceeded(stream.organization_id, "minutes_per_month")

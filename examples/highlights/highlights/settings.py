@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     max_stream_seconds: float = 3 * 3600
     """Where ingest stops reading, however much more there is."""
     max_stream_bytes: int = 20 * 1024**3
+    most_pixels: int = 8192 * 4320
+    """Of a picture; memory and time go with it."""
     source_timeout: float = 10.0
     """Seconds without a byte after which a source counts as dead."""
 

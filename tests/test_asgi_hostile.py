@@ -77,7 +77,7 @@ def test_the_app_answers_as_without_us(telemetry, change, captures):  # noqa: F8
     took = time.perf_counter() - begun
     assert wrapped.body == bare.body
     assert wrapped.messages[1] == bare.messages[1]
-    assert took < 0.5
+    assert took < 2  # a machine may be busy; what is quadratic takes minutes
     for name, value in wrapped.headers:
         assert all(0x20 <= byte <= 0x7E for byte in name + value)
         assert len(value) <= 128

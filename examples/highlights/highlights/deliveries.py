@@ -45,6 +45,7 @@ __all__ = ["Attempt", "deliver_webhook", "resume_deliveries"]
 _AGAIN: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _MOST_WAIT_SECONDS: Final = 3600.0
 _MOST_DATABASE_WAIT_SECONDS: Final = 60.0
+_LONGEST_ERROR: Final = 200
 _USER_AGENT: Final = "highlights-webhooks/1"
 
 # At level info it writes the whole address of each request, and those of webhooks are secrets as often as not.
@@ -138,7 +139,7 @@ def send_webhook(delivery: Delivery, webhook: Webhook) -> Attempt:
     except httpx.TimeoutException:
         return Attempt(None, f"No answer within {timeout:g} seconds.", again=True)
     except httpx.TransportError as error:
-        return Attempt(None, f"No answer: {error or type(error).__name__}.", again=True)
+        return Attempt(None, f"No answer: {str(error)[:_LONGEST_ERROR] or type(error).__name__}.", again=True)
 
 
 @traced_repository_method
@@ -221,7 +222,7 @@ def _end(at: float) -> None:
 
 def _judge(answer: httpx.Response, seconds: float) -> Attempt:
     status = answer.status_code
-    said = f"{status} {answer.reason_phrase}".strip()
+    said = f"{status} {answer.reason_phrase}".strip()[:_LONGEST_ERROR]
     if answer.is_success:
         return Attempt(status, None, again=False, seconds=seconds)
     if answer.is_redirect:
@@ -235,7 +236,7 @@ def _asked_wait(answer: httpx.Response) -> float:
     asked = answer.headers.get("retry-after", "")
     try:
         wait = float(asked) if asked.isdecimal() else (parsedate_to_datetime(asked) - now()).total_seconds()
-    except (ValueError, TypeError):  # no date, or one without a zone
+    except (ValueError, TypeError, OverflowError):  # no date, or one without a zone, or beyond all calendars
         return 0.0
     return min(max(wait, 0.0), _MOST_WAIT_SECONDS)
 

@@ -12,6 +12,7 @@ from highlights.database import transaction
 from highlights.failures import StreamFailure
 from highlights.models import Stream, StreamStatus, now
 from highlights.problems import Unavailable
+from highlights.quota import usage
 from highlights.repositories import OPEN
 from highlights.settings import settings
 from highlights.webhooks import enqueue, save_deliveries, untold
@@ -113,6 +114,8 @@ class StreamProcessingService:
                 return None
             # Reserved is what might have been read.
             stream.billed_seconds = min(stream.billed_seconds, stream.seconds or 0.0)
+            session.flush()
+            usage(session, stream.organization_id, repositories.organization(session, stream.organization_id).plan)
             found = len(repositories.highlights(session, stream_id))
             active = repositories.active_streams(session)
             # With the state and not after it: whoever finds the stream ended tells nobody.

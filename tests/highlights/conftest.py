@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from running import forget
+from media_server import MediaServer, media_server
+from running import SAMPLE, forget
+
+from highlights.media import make_hls
+from highlights.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-SAMPLE = Path(__file__).parents[2] / "examples" / "highlights" / "sample" / "big_buck_bunny_90s_360p.mp4"
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -47,3 +49,28 @@ def app_environment(
     redis_client.redis_client().flushdb()
     yield monkeypatch
     forget()
+
+
+@pytest.fixture
+def development(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Settings for what needs no server of ours: loopback is allowed, and sources get little time."""
+    monkeypatch.setenv("DATABASE_URL", "sqlite://")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("HIGHLIGHTS_ALLOW_PRIVATE_ADDRESSES", "true")
+    monkeypatch.setenv("HIGHLIGHTS_SOURCE_TIMEOUT", "1")
+    settings.cache_clear()
+    yield monkeypatch
+    settings.cache_clear()
+
+
+@pytest.fixture
+def server() -> Iterator[MediaServer]:
+    """A customer's server."""
+    with media_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The film as a recording of HLS."""
+    return make_hls(SAMPLE, tmp_path_factory.mktemp("hls")).parent

@@ -21,10 +21,11 @@ from tldr_observability.testing import OTLPReceiver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["FINAL", "PACKAGES", "App", "clean_environment", "forget", "running"]
+__all__ = ["FINAL", "PACKAGES", "SAMPLE", "App", "clean_environment", "forget", "running"]
 
 FINAL = ("completed", "failed", "cancelled")
 PACKAGES = str(Path(__file__).parents[2] / "examples" / "highlights")
+SAMPLE = Path(PACKAGES) / "sample" / "big_buck_bunny_90s_360p.mp4"
 _NOT_OURS = ("LOGFIRE_", "OTEL_", "HIGHLIGHTS_", "PYTEST", "DATABASE_URL", "REDIS_URL", "S3_", "AWS_")
 
 

@@ -18,13 +18,13 @@ from pydantic_ai.messages import BinaryContent, ModelResponse, ToolCallPart
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
+from running import SAMPLE
 
 from highlights.agent import AgentConfig, B2BStreamAgent, Candidate
 from highlights.formula_model import FORMULA, SignalFormula
 from highlights.media import Keyframe, cut_clip, extract_keyframes
 from highlights.recording import Cutter, Segment
 
-SAMPLE = Path(__file__).parents[2] / "examples" / "highlights" / "sample" / "big_buck_bunny_90s_360p.mp4"
 SURE = {"confidence": 0.9, "type": "funny", "title": "title-kestrel", "reason": "reason-osprey"}
 
 

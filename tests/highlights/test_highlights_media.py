@@ -13,42 +13,18 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 import pytest
-from conftest import SAMPLE
 from media_server import MediaServer, media_server
+from running import SAMPLE
 
 from highlights.failures import StreamFailure
-from highlights.media import create_segments, cut_clip, extract_keyframes, make_hls, probe_stream, thumbnail
+from highlights.media import create_segments, cut_clip, extract_keyframes, probe_stream, thumbnail
 from highlights.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from highlights.media import Segment
 
 
-@pytest.fixture(autouse=True)
-def development(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Loopback is allowed here, and sources get little time."""
-    monkeypatch.setenv("DATABASE_URL", "sqlite://")
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setenv("HIGHLIGHTS_ALLOW_PRIVATE_ADDRESSES", "true")
-    monkeypatch.setenv("HIGHLIGHTS_SOURCE_TIMEOUT", "1")
-    settings.cache_clear()
-    yield monkeypatch
-    settings.cache_clear()
-
-
-@pytest.fixture
-def server() -> Iterator[MediaServer]:
-    """A customer's server."""
-    with media_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def hls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The film as a recording of HLS."""
-    return make_hls(SAMPLE, tmp_path_factory.mktemp("hls")).parent
+pytestmark = pytest.mark.usefixtures("development")
 
 
 @pytest.fixture(scope="module")

@@ -207,10 +207,8 @@ def _hand_over(stream: Stream) -> None:
 
 
 def _detect(stream: Stream) -> None:
-    from highlights.agent import (
-        AgentConfig,
-        B2BStreamAgent,
-    )  # loads pydantic-ai: seconds, and 90 MB, for this task alone
+    # It loads pydantic-ai: seconds, and 90 MB, for this task alone.
+    from highlights.agent import AgentConfig, B2BStreamAgent
 
     add_processing_context(processing_stage="detection")
     began = process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -411,6 +412,17 @@ def test_platforms_are_told_by_the_url_alone(url: str, platform: str, kind: str)
     """Neither Streamlink nor a network is needed to say where a stream is from."""
     assert detect_platform(url) == platform
     assert stream_type(url, platform) == kind
+
+
+def test_streamlink_leaves_the_logging_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Level names stay in capitals, and log records are nobody else's, once a stream of a platform was asked for."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    with pytest.raises(StreamFailure):
+        media_url("https://www.youtube.com/", "youtube")
+    assert "streamlink" in sys.modules
+    assert logging.getLevelName(logging.WARNING) == "WARNING"
+    assert logging.getLogRecordFactory() is logging.LogRecord
+    assert logging.getLoggerClass() is logging.Logger
 
 
 def test_a_platform_that_cant_be_reached_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any
+import logging
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from highlights.failures import StreamFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["detect_platform", "media_url", "stream_type"]
 
@@ -47,8 +51,9 @@ def media_url(url: str, platform: str) -> str:
         return url
     name = {"twitch": "Twitch", "youtube": "YouTube"}[platform]
     try:
-        from streamlink.exceptions import StreamlinkError
-        from streamlink.session.session import Streamlink
+        with _logging_kept():
+            from streamlink.exceptions import StreamlinkError
+            from streamlink.session.session import Streamlink
     except ImportError as error:
         reason = f"Streams from {name} can't be read here: the service runs without Streamlink."
         raise StreamFailure("platform_unavailable", reason) from error
@@ -66,3 +71,17 @@ def media_url(url: str, platform: str) -> str:
         with suppress(TypeError):  # sound and picture apart have no URL of their own
             return str(stream.to_url())
     raise StreamFailure("platform_unavailable", f"{name} has no such stream, or it is offline.")
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Undo what importing Streamlink does to all logging: names of levels, and the classes of loggers and records."""
+    names = {level: logging.getLevelName(level) for level in logging.getLevelNamesMapping().values()}
+    factory, logger_class = logging.getLogRecordFactory(), logging.getLoggerClass()
+    try:
+        yield
+    finally:
+        for level, name in names.items():
+            logging.addLevelName(level, name)
+        logging.setLogRecordFactory(factory)
+        logging.setLoggerClass(logger_class)

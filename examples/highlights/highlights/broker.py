@@ -14,7 +14,7 @@ class _Channel(redis.Channel):
     def _connparams(self, asynchronous: bool = False) -> Any:
         # Kombu 5.7 closes a lost connection twice, and the second time it stumbles over what the first has removed:
         # over an AttributeError, which no worker survives.
-        if self.connection.client is None:
+        if self.connection is None or self.connection.client is None:
             raise NoConnection("the connection is closed")
         return super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
 

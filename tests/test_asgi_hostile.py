@@ -72,12 +72,12 @@ def test_the_app_answers_as_without_us(telemetry, change, captures):  # noqa: F8
     """The app sees what it would have seen, its answer is the same, and the span can be exported."""
     bare = run(mirror, http_scope(**change))
     app = telemetry.wrap(mirror, capture_headers=captures, capture_body=captures)
-    begun = time.perf_counter()
+    begun = time.process_time()  # what else the machine does is no matter
     wrapped = run(app, http_scope(**change))
-    took = time.perf_counter() - begun
+    took = time.process_time() - begun
     assert wrapped.body == bare.body
     assert wrapped.messages[1] == bare.messages[1]
-    assert took < 2  # a machine may be busy; what is quadratic takes minutes
+    assert took < 0.5
     for name, value in wrapped.headers:
         assert all(0x20 <= byte <= 0x7E for byte in name + value)
         assert len(value) <= 128
